@@ -19,11 +19,16 @@ from consent_mw.cli.site_options import where
 from consent_mw.cli.table import print_table
 from consent_mw.cli.terminal import FAULT, complain
 from consent_mw.cli.words import Words
+from consent_mw.consent.wordings import Wordings
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.exceptions import ConfigurationError
 from consent_mw.hosts.keyring import SharedKeyring
+from consent_mw.hosts.lacking import Lack, lacks
+from consent_mw.hosts.publishing import StorePublications
 from consent_mw.hosts.register import KnownHost, Register
 from consent_mw.paths import Places
+from consent_mw.policy.revisions import Revisions
+from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.staff.existing_site import check_in_use, existing_store, site_keys_at
 from consent_mw.stores.self_opening import OpenedStore
 from consent_mw.system.escaping import as_json, printable
@@ -49,12 +54,24 @@ def hosts() -> None:
 @where
 @click.option("--json", "json_wanted", is_flag=True, help="Say it as one list of objects.")
 def list_hosts(directory: Path, url: str | None, json_wanted: bool) -> int:
-    """List the hosts: when each was seen last, what waits in its spool, and what it has not destroyed in time."""
-    known_hosts = _with_register(directory, url, lambda register: register.hosts())
+    """
+    List the hosts: when each was seen last, what waits in its spool, and what it has not destroyed in time; and what
+    this host lacks of what the others have.
+    """
+    places = Places(directory)
+
+    async def work(register: Register) -> tuple[list[KnownHost], list[Lack]]:
+        shelves = (Revisions(places.revisions), Wordings(places.wordings), LedgerShelf.of_site(places, now_ns))
+        publications = StorePublications(places, site_keys_at(places), shelves, now_ns)
+        return await register.hosts(unlisted=True), await lacks(register.keyring, register.store, publications)
+
+    known_hosts, lacking = _with_register(directory, url, work)
     if json_wanted:
-        click.echo(as_json({"hosts": [msgspec.to_builtins(known) for known in known_hosts]}))
+        click.echo(as_json(msgspec.to_builtins({"hosts": known_hosts, "lacks": lacking})))
     else:
         print_table(_HEADINGS, map(_row, known_hosts))
+        if lacking:
+            print_table(_LACKING, map(_lack, lacking))
     faults = [f"{_called(known)}: {fault}" for known in known_hosts for fault in _faults(known)]
     complain(*faults)
     return FAULT if faults else 0
@@ -80,7 +97,7 @@ def retire(directory: Path, url: str | None, host: str, reason: str, forced: boo
     check_in_use(Places(directory), url)
 
     async def work(register: Register) -> KnownHost:
-        retiring = _meant(host, await register.hosts(), forced=forced)
+        retiring = _meant(host, await register.hosts(unlisted=True), forced=forced)
         await register.retire(retiring, reason, now_ns())
         return retiring
 
@@ -149,6 +166,24 @@ def _called(host: KnownHost) -> str:
 
 
 _HEADINGS = ("host", "id", "seen", "version", "revision", "oldest in spool", "")
+
+
+_LACKING = ("this host lacks", "", "which")
+_SHOWN: Final = 5
+_WHAT: Final = {
+    "messages": "everything that others said before it began; it has not read that yet",
+    "statement": "what a host holds",
+    "key": "keys",
+    "revision": "revisions",
+    "wording": "wordings",
+    "erasure": "erasures",
+}
+
+
+def _lack(lack: Lack) -> tuple[object, ...]:
+    more = len(lack.which) - _SHOWN
+    which = ", ".join(lack.which[:_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
+    return _WHAT[lack.what], f"of {lack.host}" if lack.host else "", which
 
 
 def _row(host: KnownHost) -> tuple[object, ...]:

@@ -132,6 +132,20 @@ class SharedKeyring:
             self._lacking = generation, frozenset(hosts | self._unheard(view))
         return self._lacking[1]
 
+    def missing(self) -> dict[bytes, list[Place]]:
+        """
+        Return, by host, where its key may have sealed something and is missing here, also in places that this host has
+        not joined yet.
+        """
+        view, missing = self.view, dict[bytes, list[Place]]()
+        joined = set(map(Place._make, self.file.live()))
+        to_join = {place for place in view.places if not view.is_confirmed(place)} - self.file.destroyed().keys()
+        for place in sorted(joined | to_join):
+            owners = self._lacking_in(place, view) if place in joined else view.in_use(place, self.identity.id)
+            for owner in owners:
+                missing.setdefault(owner, []).append(place)
+        return missing
+
     def _unheard(self, view: View) -> frozenset[bytes]:
         return view.unheard() - self.identity.ids
 

@@ -25,8 +25,12 @@ AUDIT: Final = "audit"
 _EVERY_HOST: Final = b"every host"
 #: A longer part of a chain is published as several; one of so many lines replaces those whose lines are in it.
 PART_LINES: Final = 200
-#: No site has so many keys. A host that lies would fill the others' memory.
+#: No site has so many keys, nor a day so late (in the year 4707). A host that lies would fill the others' memory.
 _MOST_DAYS: Final = 1_000_000
+#: So many bytes of a label fit into a slot of a key file.
+_LABEL_BYTES: Final = 80
+#: The last second of that year, which every calendar knows, and more than any clock is off.
+_MOST_SECONDS: Final = _MOST_DAYS * 86_400.0
 _KINDS: Final = frozenset((HOST, SHARING, PUBLICATION))
 _PURPOSES: Final = frozenset((PURPOSE,))
 _SIGNED: Final = b"consent-mw host message 1"
@@ -262,12 +266,12 @@ def remembered(record: Record, sealer: Sealer) -> Message | None:
         body = _decode(said)
     except msgspec.MsgspecError:
         return None
+    if not _is_possible(body):
+        return None
     if isinstance(body, Chosen) and record.id != chosen_id(Place(body.day, body.label)):
         return None
     author = id_of_key(key)
     if isinstance(body, Published) and body.shelf == AUDIT and not body.name.startswith(f"{author.hex()}-"):
-        return None
-    if isinstance(body, Holds) and _length(body) > _MOST_DAYS:
         return None
     return Message(author, body, record)
 
@@ -281,8 +285,23 @@ def repeated(again: Again, sealer: Sealer) -> Message | None:
     return None if message is None or isinstance(message.body, Beat | Again) else message
 
 
-def _length(holds: Holds) -> int:
-    return sum(abs(length) for joined in (*holds.places.values(), *holds.used.values()) for _, length in joined)
+def _is_possible(body: Body) -> bool:
+    """
+    Whether key files and calendars can hold what it says. With anything else a host that lies would stop the others.
+    """
+    if isinstance(body, Beat):
+        seconds = (body.at, body.at if body.oldest is None else body.oldest)
+        return all(0 <= number <= _MOST_SECONDS for number in seconds) and abs(body.ahead) <= _MOST_SECONDS
+    if isinstance(body, Holds):
+        stated = [(label, run) for part in (body.places, body.used) for label, joined in part.items() for run in joined]
+        return sum(abs(length) for _, (_, length) in stated) <= _MOST_DAYS and all(
+            _is_place(Place(day, label)) for label, (first, length) in stated for day in (first, first + length)
+        )
+    return all(map(_is_place, places_of(body)))
+
+
+def _is_place(place: Place) -> bool:
+    return 0 <= place.day <= _MOST_DAYS and 0 < len(place.label.encode()) <= _LABEL_BYTES
 
 
 def _parts(record: Record, sealer: Sealer) -> tuple[bytes, bytes, bytes]:

@@ -35,6 +35,14 @@ class StorePublications:
             if shelf is not None and said.name not in shelf.names():
                 shelf.take(said.name, Kept(said.text, said.at_ns, said.until_ns))
 
+    async def missing(self, store: Store) -> dict[str, list[str]]:
+        """Return, by shelf, the names of what the store has and this directory lacks. Raises as `fetch`."""
+        said = [one for one in await self._published(store) if not 0 < one.until_ns < self._clock()]
+        return {
+            label: sorted({one.name for one in said if one.shelf == label} - shelf.names())
+            for label, shelf in self._shelves.items()
+        }
+
     async def publish(self, store: Store) -> None:
         """Append what this directory has and the store has not. On return it is there. Raises as `fetch`."""
         known = {(said.shelf, said.name) for said in await self._published(store)}

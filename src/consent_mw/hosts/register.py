@@ -12,6 +12,7 @@ from consent_mw.hosts.keyring import SharedKeyring
 from consent_mw.hosts.messages import Beat, Message, Retired, believed, later, of_hosts, written
 from consent_mw.stores.base import Store
 from consent_mw.stores.pages import every
+from consent_mw.system.escaping import printable
 
 #: Two clocks may differ by this much from what both hosts measured against the store's clock.
 _SLACK: Final = timedelta(seconds=2)
@@ -99,16 +100,22 @@ class Register:
                 has the first or last beat of each host's latest run from its own host's book.
         """
         self._heard: dict[bytes, Beat] = {} if heard is None else heard
-        self._store = store
-        self._keyring = keyring
+        self.store = store
+        self.keyring = keyring
         self._sealer = sealer
 
-    async def hosts(self) -> list[KnownHost]:
-        """Return all hosts, with the retired ones at the end. Raises StoreError."""
-        records = await every(self._store, of_hosts())
+    async def hosts(self, *, unlisted: bool = False) -> list[KnownHost]:
+        """
+        Return all hosts, with the retired ones at the end. Raises StoreError.
+
+        Args:
+            unlisted: Also those that never said anything, of which others say that they hold a key: certificates wait
+                for them.
+        """
+        records = await every(self.store, of_hosts())
         messages = [message for record in records if (message := believed(record, self._sealer))]
         beats = self._heard
-        view, retired = self._keyring.view, dict(self._keyring.view.retired)
+        view, retired = self.keyring.view, dict(self.keyring.view.retired)
         for host, (_, beat, _) in view.beats.items():
             beats[host] = later(beat, beats.get(host))
         for message in messages:
@@ -116,7 +123,7 @@ class Register:
                 beats[message.author] = later(message.body, beats.get(message.author))
             elif isinstance(message.body, Retired):
                 retired.setdefault(message.body.host, message.body.reason)
-        hosts = {*beats, *view.names, *view.stating, *retired}
+        hosts = {*beats, *view.names, *view.stating, *retired, *(view.unlisted if unlisted else ())}
         known = [self._known(host, beats.get(host), retired.get(host)) for host in hosts]
         return sorted(known, key=lambda host: (host.retired is not None, host.name, host.id))
 
@@ -147,19 +154,19 @@ class Register:
         Raises StoreError.
         """
         body = Retired(host=bytes.fromhex(host.id), reason=reason)
-        record = written(body, self._keyring.identity, self._sealer, now_ns)
-        await self._store.append([record], durable=True)
-        self._keyring.add([Message(self._keyring.identity.id, body, record)])
+        record = written(body, self.keyring.identity, self._sealer, now_ns)
+        await self.store.append([record], durable=True)
+        self.keyring.add([Message(self.keyring.identity.id, body, record)])
 
     def _known(self, host: bytes, beat: Beat | None, retired: str | None) -> KnownHost:
-        view = self._keyring.view
+        view = self.keyring.view
         overdue = sum(host in view.unconfirmed(place) for place in view.places if view.confirms.get(place))
-        here, name = host == self._keyring.identity.id, view.names.get(host, "unknown")
+        here, name = host == self.keyring.identity.id, printable(view.names.get(host, "unknown"))
         if beat is None:
             return KnownHost(id=host.hex(), name=name, here=here, overdue=overdue, retired=retired)
         return KnownHost(
             id=host.hex(),
-            name=beat.name,
+            name=printable(beat.name),
             here=here,
             version=beat.version,
             revision=beat.revision,

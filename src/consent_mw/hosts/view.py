@@ -29,6 +29,7 @@ from consent_mw.hosts.messages import (
     places_of,
 )
 from consent_mw.records import Record
+from consent_mw.system.escaping import printable
 
 #: "used": this host sealed under its own key. "shared": it wrapped keys of the place for a host. "over": the place is
 #: certified.
@@ -319,6 +320,12 @@ class View:
         return self.holders(place) - self.confirms.get(place, {}).keys()
 
     @property
+    def unlisted(self) -> frozenset[bytes]:
+        """The hosts that hold a key by what others say alone, which a host that lies may have invented."""
+        said = frozenset[bytes]().union(*map(self.unconfirmed, self.places))
+        return said - self.names.keys() - self.stating - self.retired.keys()
+
+    @property
     def places(self) -> frozenset[Place]:
         """All places of which some host holds a key."""
         return frozenset(
@@ -336,7 +343,7 @@ class View:
 
     def name(self, host: bytes) -> str:
         """Return the name to show for a host: the machine's name, and the beginning of the id."""
-        return f"{self.names.get(host, 'unknown')} ({host[:4].hex()})"
+        return f"{printable(self.names.get(host, 'unknown'))} ({host[:4].hex()})"
 
     def is_over(self, message: Message) -> bool:
         """
