@@ -14,6 +14,7 @@ from typing import Final
 from urllib.parse import quote
 
 from consent_mw.exceptions import SchemaError, StoreError, StoreUnavailable
+from consent_mw.stores.sqlite_room import check_room, has_holes, take_room
 from consent_mw.system.durable import sync_directory
 from consent_mw.system.locks import in_turn
 from consent_mw.system.ownership import give_to_owner
@@ -106,6 +107,8 @@ def _mend_of(error: OSError, path: Path) -> str:
         return f"create the directory {path.parent}"
     if isinstance(error, IsADirectoryError):
         return "name a file in it"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "make room on the disk"
     return f"give this user the right to write {path.parent}"
 
 
@@ -124,10 +127,15 @@ def connect(path: Path) -> sqlite3.Connection:
     if not _recognised(path):
         _create(path)
     with in_turn(path.parent, fcntl.LOCK_SH):  # not while a restoration replaces the file: we would keep the old one
+        leaves_holes = has_holes(path)
+        if leaves_holes:
+            check_room(path)
         connection = _plain_connection(path)
         try:
             _check_schema(connection, path)
             _prepare(connection, path)
+            if leaves_holes:
+                take_room(path)
         except BaseException:
             connection.close()
             raise
