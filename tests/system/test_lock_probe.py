@@ -32,6 +32,15 @@ def test_a_local_directory_locks(tmp_path: Path) -> None:
     assert len(lock_probe._known) == 1
 
 
+def test_what_a_killed_process_left_is_removed_and_nothing_of_one_at_work(tmp_path: Path) -> None:
+    left, at_work = (tmp_path / f".lock-probe-{name}" for name in ("left", "at-work"))
+    left.touch()
+    at_work.touch()
+    os.utime(left, (1_700_000_000, 1_700_000_000))
+    assert lock_probe.lock_fault(tmp_path) == ""
+    assert list(tmp_path.iterdir()) == [at_work]
+
+
 def test_a_directory_that_is_not_there_is_not_said_to_be_wrong(tmp_path: Path) -> None:
     assert lock_probe.lock_fault(tmp_path / "nowhere") == ""
 

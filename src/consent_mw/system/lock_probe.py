@@ -7,6 +7,7 @@ import mmap
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
@@ -34,6 +35,8 @@ _LET_IN: Final = {
 }
 _RAN: Final = 64
 _SECONDS: Final = 20
+_LEFT_SECONDS: Final = 3 * _SECONDS
+_PREFIX: Final = ".lock-probe-"
 #: By device: what lies on one file system behaves alike.
 _known: dict[int, str] = {}
 
@@ -54,7 +57,10 @@ def lock_fault(directory: Path) -> str:
 
 
 def _tried(directory: Path) -> str:
-    with NamedTemporaryFile(prefix=".lock-probe-", dir=directory) as file:
+    for path in directory.glob(f"{_PREFIX}*"):  # what a process left that was killed; others are at it now
+        if time.time() - path.stat().st_mtime > _LEFT_SECONDS:
+            path.unlink()
+    with NamedTemporaryFile(prefix=_PREFIX, dir=directory) as file:
         file.write(b"\0")
         file.flush()
         try:
