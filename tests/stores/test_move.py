@@ -233,6 +233,7 @@ def test_a_file_that_is_gone_is_missed_only_where_there_was_one(
     assert "the file is gone" not in caplog.text
     asyncio.run(serve(shop))
     shop.runtime.places.database.unlink()
+    assert "restore a backup" in refused(run("log", cwd=tmp_path)), "to run the site first would make an empty one"
     begun()
     assert "the file is gone" in caplog.text
 

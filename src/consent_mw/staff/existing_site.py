@@ -42,7 +42,8 @@ def existing_store(places: Places, url: str | None, log_urls: Sequence[str] | No
     if url is None or canonical(url) == UsedStores.beside(places.database).store:
         check_in_use(places, url, log_urls)
     log_urls = log_urls or ()
-    store, logs = _existing(url or f"sqlite:///{places.database}"), [_existing(log_url) for log_url in log_urls]
+    store = _existing(url or f"sqlite:///{places.database}", places)
+    logs = [_existing(log_url, places) for log_url in log_urls]
     if url is None:
         is_alone = not earlier_stores(places.database, f"sqlite:///{places.database}", *log_urls)
     else:  # a file that the site did not start with may be a copy of its own
@@ -83,9 +84,14 @@ def _missing(at_work: Sequence[str], named: Sequence[str]) -> list[str]:
     return [url for url in at_work if url not in (*named, *databases)] + databases[len(renamed) :]
 
 
-def _existing(url: str) -> Store:
-    store = store_from(url)
+def _existing(url: str, places: Places) -> Store:
+    store, used = store_from(url), UsedStores.beside(places.database)
     if isinstance(store, SQLiteStore) and not store.path.exists():
+        if canonical(url) in (used.store, *used.logs) and places.destruction_lock.exists():  # taken once it was open
+            raise ConfigurationError(
+                f"{store.path}: the site kept its records here, and the file is gone; stop the site, and put it back, "
+                "or restore a backup: consent-mw restore"
+            )
         raise ConfigurationError(
             f"{store.path}: there is no log here; run the site first, or give its data directory with --directory"
         )
