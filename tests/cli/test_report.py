@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+import resource
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from tests.support.axe import faults
 from tests.support.policies import POLICY
 
 from consent_mw.cli import main
+from consent_mw.cli.report import _write
 from consent_mw.cli.report_chart import _ticks, columns, rows
 from consent_mw.cli.report_page import report_page
 from consent_mw.cli.report_table import print_report
 from consent_mw.crypto.keyring import FileKeyring
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.crypto.site_keys import SiteKeys
+from consent_mw.exceptions import ConfigurationError
 from consent_mw.paths import Places
 from consent_mw.policy.loader import loads
 from consent_mw.policy.revisions import Revisions
@@ -130,6 +133,19 @@ def test_a_terminal_reads_tables_with_bars(places: Places, capsys: pytest.Captur
     assert re.search(r"routes \(necessary\)\s+/\S+ +\d+ +5\d% +█+", shown)
     assert "drain: nothing waits" in shown
     assert "\x1b" not in shown
+
+
+def test_a_page_for_which_the_disk_has_no_room_leaves_that_of_last_week(tmp_path: Path) -> None:
+    file = tmp_path / "week.html"
+    file.write_text("last week")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, hard))
+    try:
+        with pytest.raises(ConfigurationError, match="cannot be written"):
+            _write(file, "this week" * 1_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == [("week.html", "last week")]
 
 
 def test_the_page_is_one_file_with_a_table_for_each_chart(places: Places, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -152,7 +153,14 @@ def _drain(behind: Backlog) -> dict[str, object]:
 
 
 def _write(file: Path, page: str) -> None:
+    """Write it whole or not at all: a page of last week may be there already. A device or a pipe is written to."""
+    aside = file.with_name(f".{file.name}.new") if file.is_file() or not file.exists() else file
     try:
-        file.write_text(page, "utf-8")
+        aside.write_text(page, "utf-8")
+        if aside != file:
+            aside.replace(file)
     except OSError as error:
+        if aside != file:
+            with suppress(OSError):
+                aside.unlink()
         raise ConfigurationError(f"{file}: cannot be written ({error.strerror}); give another place") from error
