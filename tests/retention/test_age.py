@@ -43,6 +43,7 @@ from consent_mw.stores.base import Store
 from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.subjects import tokens_at_once
 from consent_mw.system.days import day_of, day_text
+from consent_mw.testing.commands import run_command
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -678,3 +679,29 @@ def looked_at(query: Query) -> int:
     assert query.since is not None, "every day that there ever was"
     assert query.until is not None, "every day that there will be"
     return len(query.subjects) * len(query.purposes) * (query.until - query.since).days
+
+
+# -- what staff ask -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("words", [("report", "--days", "7"), ("log",), ("purge", "--dry-run")])
+def test_a_command_reads_as_much_in_an_old_site_as_in_a_young_one(
+    sites: list[Living], monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    """Others read all of something: `doctor` every record, `purge` the certificates, `requests` what was asked."""
+    rows: list[list[int]] = []  # of each site those of each answer
+    fetch = SQLiteStore.fetch
+
+    async def counted(self: SQLiteStore, *asked: Any, **more: Any) -> Sequence[Record]:
+        records = await fetch(self, *asked, **more)
+        rows[-1].append(len(records))
+        return records
+
+    monkeypatch.setattr(SQLiteStore, "fetch", counted)
+    for site in sites:
+        rows.append([])
+        done = run_command(words, clock=lambda: int(NOW.timestamp() * 1e9), directory=site.file.parent)
+        assert done.exit_code in (0, 1), done.stderr
+    young, old = rows
+    assert 0 < len(old) <= len(young) + 2
+    assert sum(old) <= 1.5 * sum(young)
