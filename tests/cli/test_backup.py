@@ -421,6 +421,16 @@ def test_a_backup_waits_for_another_one_and_each_is_whole(site: SiteWithRecords)
     assert not another.exists(), "what a stopped one left is removed"
 
 
+def test_a_backup_within_the_data_directory_is_refused(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("link").symlink_to(site.places.directory)
+    for target in (site.places.directory, site.places.directory / "backups", Path("link/backups")):
+        assert main(["backup", str(target)]) == 1
+        assert "name a directory elsewhere" in capsys.readouterr().err
+    assert not (site.places.directory / "backups").exists()
+
+
 def test_only_the_latest_backups_are_kept(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
     Path("backups/2020-01-01-000000").mkdir(parents=True)  # of somebody else: it has no manifest
     backed_up(capsys).rename("backups/2021-01-01-000000")

@@ -61,9 +61,11 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
     The directory is named after `now` (aware). Of several at once below one `target` the others wait.
 
     Raises:
-        ConfigurationError: There is nothing to back up, or `target` cannot be written.
+        ConfigurationError: There is nothing to back up, or `target` cannot be written or is in the data directory.
         StoreError: The store cannot be read completely, so no backup was made.
     """
+    if target.resolve().is_relative_to(places.directory.resolve()):
+        raise ConfigurationError(f"{target}: would be lost with {places.directory}; name a directory elsewhere")
     place = target / f"{now.astimezone():%Y-%m-%d-%H%M%S}"
     unfinished = place.with_name(f"{place.name}{_UNFINISHED}")
     try:
