@@ -8,6 +8,7 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import sqlite3
@@ -43,6 +44,7 @@ from consent_mw.staff.backup import back_up, read_manifest
 from consent_mw.staff.restore import restore
 from consent_mw.stores import sqlite, sqlite_copy
 from consent_mw.stores.memory import MemoryStore
+from consent_mw.stores.sqlite import SQLiteStore
 from consent_mw.stores.used import UsedStores
 from consent_mw.system.locks import alone, in_turn
 
@@ -419,6 +421,29 @@ def test_a_backup_waits_for_another_one_and_each_is_whole(site: SiteWithRecords)
             assert another.exists()
         assert "consent.sqlite3" in read_manifest(backup.result(60)).files
     assert not another.exists(), "what a stopped one left is removed"
+
+
+def test_a_disk_that_takes_no_log_is_not_taken_for_a_site_at_work(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept, soft = backed_up(capsys), resource.getrlimit(resource.RLIMIT_FSIZE)
+    records = [site.record(datetime.now(UTC), secret="/late") for _ in range(500)]
+
+    async def killed(store: SQLiteStore) -> None:
+        await store.append(records)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        site.using(killed)
+    os.waitpid(child, 0)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, soft[1]))
+    try:
+        assert main(["restore", str(kept)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, soft)
+    said = capsys.readouterr().err
+    assert ("the disk refused" in said or "make room" in said, "stop the site" in said) == (True, False), said
+    restored(capsys, kept)
 
 
 def test_a_backup_within_the_data_directory_is_refused(

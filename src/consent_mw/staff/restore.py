@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
@@ -186,6 +187,8 @@ def _settle(path: Path, places: Places) -> bool:
     try:
         sqlite_copy.settle(path)
     except StoreUnavailable as error:
+        if getattr(error.__cause__, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF != sqlite3.SQLITE_BUSY:
+            raise  # the disk, and nobody's lock
         raise _at_work(places, f" ({error.__cause__})") from error
     except SchemaError:
         return False
