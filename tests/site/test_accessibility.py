@@ -103,6 +103,7 @@ def test_the_settings_open_over_the_page_and_give_the_focus_back(arrive: Any) ->
     opens_settings(page)
     heading = page.locator("#consent-mw-dialog-title")
     expect(heading).to_be_focused()
+    expect(page.locator("dialog button[value=save]")).to_be_in_viewport()  # the purposes are longer than the view
     assert page.locator("dialog :checked[value=yes]").count() == 0
     inside = "document.activeElement === document.body || !!document.activeElement.closest('dialog')"
     seen = set()
