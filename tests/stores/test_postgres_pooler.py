@@ -37,6 +37,9 @@ def pooler(postgres: PostgresServer) -> Generator[Pooler]:
 
 
 class TestBehindAPooler(StoreSuite):
+    crashes = 3
+    rows = 1_000
+
     # Transactions are what a store may meet in any session; where sessions are its own, all is as without a pooler.
     @pytest.fixture
     def schema(self) -> str:

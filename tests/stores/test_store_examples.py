@@ -32,8 +32,8 @@ def test_each_is_short(name: str) -> None:
 
 
 class TestSQLAlchemyOnSQLite(StoreSuite):
-    crashes = 4  # each opens an engine
-    rows = 3_000
+    crashes = 2  # each opens an engine
+    rows = 1_500
 
     @pytest.fixture
     def new_store(self, tmp_path: Path) -> NewStore:
@@ -45,8 +45,8 @@ class TestSQLAlchemyOnSQLite(StoreSuite):
 
 
 class TestSQLAlchemyOnPostgres(StoreSuite):
-    crashes = 4
-    rows = 3_000
+    crashes = 2
+    rows = 1_500
 
     @pytest.fixture
     def url(self, postgres: PostgresServer) -> str:
@@ -129,8 +129,8 @@ from tests.support.renamed import rename_table
 
 
 class TestDjangoStore(StoreSuite):
-    crashes = 4
-    rows = 3_000
+    crashes = 2
+    rows = 1_500
 
     @pytest.fixture
     def new_store(self, tmp_path):
