@@ -197,7 +197,7 @@ async def refuse_other_sessions(connection: AsyncConnection[TupleRow], conninfo:
         StoreError: The transaction goes to several sessions, or meets another one in its session.
     """
     mark = f"mark_{secrets.token_hex(8)}"
-    await connection.execute(_MARKED.format(mark).encode())
+    await connection.execute(f"{_MARKED.format(mark)}; {unhurried(connection.info.server_version)}".encode())
     second = asyncio.create_task(_begun_beside(conninfo))
     try:
         await asyncio.wait([second], timeout=_SECOND_SECONDS)
