@@ -79,7 +79,13 @@ class PostgresServer:
     def start(self, *settings: str) -> None:
         """Start the server and wait until it answers."""
         # Nothing here outlives the machine, so that its disk need not be waited for. A SIGKILL loses the same with it.
-        fixed = ["fsync=off", "shared_buffers=32MB", "dynamic_shared_memory_type=mmap", f"unix_socket_directories={self.directory}", "max_connections=60"]
+        fixed = [
+            "fsync=off",
+            "shared_buffers=32MB",
+            "dynamic_shared_memory_type=mmap",
+            f"unix_socket_directories={self.directory}",
+            "max_connections=60",
+        ]
         options = [part for setting in (*fixed, *settings) for part in ("-c", setting)]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
