@@ -64,7 +64,8 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
         ConfigurationError: There is nothing to back up, or `target` cannot be written or is in the data directory.
         StoreError: The store cannot be read completely, so no backup was made.
     """
-    if target.resolve().is_relative_to(places.directory.resolve()):
+    real, data = (Path(os.path.realpath(path)) for path in (target, places.directory))  # `resolve` raises at a loop
+    if real.is_relative_to(data):
         raise ConfigurationError(f"{target}: would be lost with {places.directory}; name a directory elsewhere")
     place = target / f"{now.astimezone():%Y-%m-%d-%H%M%S}"
     unfinished = place.with_name(f"{place.name}{_UNFINISHED}")

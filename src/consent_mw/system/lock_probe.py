@@ -7,7 +7,6 @@ import mmap
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Final
@@ -57,12 +56,10 @@ def lock_fault(directory: Path) -> str:
 
 
 def _tried(directory: Path) -> str:
-    for path in directory.glob(f"{_PREFIX}*"):  # what a process left that was killed; others are at it now
-        if time.time() - path.stat().st_mtime > _LEFT_SECONDS:
-            path.unlink()
     with NamedTemporaryFile(prefix=_PREFIX, dir=directory) as file:
         file.write(b"\0")
         file.flush()
+        _remove_left(directory, os.fstat(file.fileno()).st_mtime)
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -77,3 +74,10 @@ def _tried(directory: Path) -> str:
                 return _LET_IN[code]
             is_unseen = code == _RAN and not memory[0]
             return "what one process writes into shared memory another does not see" if is_unseen else ""
+
+
+def _remove_left(directory: Path, now: float) -> None:
+    """Remove what a killed process left; others are at it at this moment, by the clock of the file system."""
+    for path in directory.glob(f"{_PREFIX}*"):
+        if now - path.stat().st_mtime > _LEFT_SECONDS:
+            path.unlink(missing_ok=True)
