@@ -197,7 +197,7 @@ async def refuse_other_sessions(connection: AsyncConnection[TupleRow], conninfo:
         StoreError: The transaction goes to several sessions, or meets another one in its session.
     """
     mark = f"mark_{secrets.token_hex(8)}"
-    await connection.execute(f"{_MARKED.format(mark)}; {unhurried(connection.info.server_version)}".encode())
+    await _begin_marked(connection, mark)
     second = asyncio.create_task(_begun_beside(conninfo))
     try:
         await asyncio.wait([second], timeout=_SECOND_SECONDS)
@@ -217,8 +217,13 @@ async def refuse_other_sessions(connection: AsyncConnection[TupleRow], conninfo:
 async def _begun_beside(conninfo: str) -> None:
     """Begin a transaction on a connection of its own, with another mark, and leave."""
     async with await AsyncConnection.connect(conninfo, autocommit=True) as connection:
-        await connection.execute(_MARKED.format("another").encode())
+        await _begin_marked(connection, "another")
         await connection.execute("ROLLBACK")
+
+
+async def _begin_marked(connection: AsyncConnection[TupleRow], mark: str) -> None:
+    """Begin a transaction that carries a mark, and that no time limit of others ends."""
+    await connection.execute(f"{_MARKED.format(mark)}; {unhurried(connection.info.server_version)}".encode())
 
 
 async def only_reads(connection: AsyncConnection[TupleRow]) -> bool:
