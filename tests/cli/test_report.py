@@ -148,6 +148,13 @@ def test_a_page_for_which_the_disk_has_no_room_leaves_that_of_last_week(tmp_path
     assert [(left.name, left.read_text()) for left in tmp_path.iterdir()] == [("week.html", "last week")]
 
 
+def test_a_page_that_a_link_names_is_written_where_it_leads(tmp_path: Path) -> None:
+    link, page = tmp_path / "latest.html", tmp_path / "week.html"
+    link.symlink_to(page)
+    _write(link, "this week")
+    assert (link.is_symlink(), page.read_text()) == (True, "this week")
+
+
 def test_the_page_is_one_file_with_a_table_for_each_chart(places: Places, tmp_path: Path) -> None:
     file = tmp_path / "report.html"
     assert run(places, "--html", str(file)) == 0

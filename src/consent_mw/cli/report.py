@@ -153,8 +153,13 @@ def _drain(behind: Backlog) -> dict[str, object]:
 
 
 def _write(file: Path, page: str) -> None:
-    """Write it whole or not at all: a page of last week may be there already. A device or a pipe is written to."""
-    aside = file.with_name(f".{file.name}.new") if file.is_file() or not file.exists() else file
+    """
+    Write it whole or not at all: a page of last week may be there already. A device, a pipe or a link is written to.
+
+    Unlike `durable.replace`, whose files are ours alone: others read a report.
+    """
+    is_written_to = file.is_symlink() or (file.exists() and not file.is_file())
+    aside = file if is_written_to else file.with_name(f".{file.name}.new")
     try:
         aside.write_text(page, "utf-8")
         if aside != file:
