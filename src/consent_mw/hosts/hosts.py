@@ -65,7 +65,6 @@ class Hosts:
     6. Confirm what this host has overwritten.
 
     Each step may be interrupted and repeated. While this host's clock is wrong, it does not join.
-
     """
 
     @classmethod
