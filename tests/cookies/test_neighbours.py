@@ -206,8 +206,8 @@ def test_an_embedded_site_has_a_jar_for_each_site_around_it(
         visitor = Visitor(app, secure=secure)
         await visitor.picks("prompt")
         lines = set_cookies(await visitor.picks("accept"))
-        assert [line for line in lines if not line.endswith(ends)] == []
-        assert lines != []
+        assert [line for line in lines if not line.endswith(ends) and b"Max-Age=0" not in line] == []
+        assert lines[-1].startswith((b"consent=", b"__Host-consent="))  # what went into the other jar before is deleted
 
     play(story, app)
     cookie = ConsentCookie(["a key of at least 16 bytes"], embedded=embedded)
@@ -215,6 +215,25 @@ def test_an_embedded_site_has_a_jar_for_each_site_around_it(
     # Taken back in the jar in which it was set: a browser keeps the two apart.
     gone = cookie.line(NO_CONSENT, date(2026, 11, 29), secure=secure)
     assert (b"Max-Age=0" in gone, b"Partitioned" in gone) == (True, b"Partitioned" in ends)
+
+
+@pytest.mark.parametrize("domain", ["", "example.com"])
+@pytest.mark.parametrize("embedded", [False, True])
+def test_the_last_answer_holds_on_a_site_that_begins_or_ends_to_be_embedded(
+    tmp_path: Path, embedded: bool, domain: str
+) -> None:
+    before = site(tmp_path, "before", embedded=embedded, cookie_domain=domain)
+    after = site(tmp_path, "after", embedded=not embedded, cookie_domain=domain)
+
+    async def story() -> None:
+        for first, second in (("reject", "accept"), ("accept", "prompt"), ("prompt", "reject")):
+            visitor = Visitor(before)
+            await visitor.picks(first)
+            await visitor.picks(second, app=after)
+            for app in (after, before, after):  # also for a worker that was not restarted yet
+                assert f'"choice":"{second}"' in body(await visitor.gets("/consent/state", app=app))
+
+    play(story, before, after)
 
 
 @pytest.mark.parametrize(

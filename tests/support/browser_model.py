@@ -15,12 +15,13 @@ _MONTHS = (b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep
 
 
 class Key(NamedTuple):
-    """What makes two cookies the same one (section 5.7, step 22)."""
+    """What makes two cookies the same one (section 5.7, step 22), and its jar (CHIPS, section 2)."""
 
     name: bytes
     domain: str
     host_only: bool
     path: bytes
+    partitioned: bool = False
 
 
 class Held(NamedTuple):
@@ -63,8 +64,8 @@ class Browser:
             return None
         key, held = read
         if not self.secure and any(
-            other.secure and name == key.name and _path_matches(key.path, path_)
-            for (name, _, _, path_), other in self.jar.items()
+            held.secure and other.name == key.name and _path_matches(key.path, other.path)
+            for other, held in self.jar.items()
         ):
             return None  # step 16: leave secure cookies alone
         self.jar.pop(key, None)
@@ -100,7 +101,8 @@ class Browser:
         if not name and value.lower().startswith((b"__secure-", b"__host-")):
             return None
         held = Held(value, _expiry(attributes, now), secure, _last(attributes, b"httponly") is not None)
-        return Key(name, wanted or self.host, not wanted, place), held
+        partitioned = secure and _last(attributes, b"partitioned") is not None
+        return Key(name, wanted or self.host, not wanted, place, partitioned), held
 
     def _matches(self, domain: str) -> bool:
         return self.host == domain or self.host.endswith("." + domain)

@@ -105,8 +105,8 @@ class ConsentCookie:
     @property
     def names(self) -> frozenset[str]:
         """Every name that the consent cookie can have. The application may not set any of them."""
-        slots = (*self.slots(secure=False), *self.slots(secure=True))
-        return frozenset((self._plain, self._prefixed, f"__Host-{self._plain}", *slots))
+        numbered = [self._plain, *(f"{self._plain}-{n}" for n in range(2, _SLOTS + 1))]
+        return frozenset((*numbered, *(f"__Host-{name}" for name in numbered)))
 
     def read(self, value: bytes, today: date) -> Consent:
         """
@@ -157,8 +157,14 @@ class ConsentCookie:
         if self.domain:
             value = self._host_signer.sign(dumps(consent)).decode("latin-1")
             lines.append(self._line(self.companion("host", secure=secure), value, consent, today, "", secure=secure))
-            lines.append(delete_line(self.former(secure=secure)))
+            lines += [delete_line(self.former(secure=secure), partitioned=jar) for jar in {False, secure}]
         return lines
+
+    def delete_line(self, name: bytes, *, secure: bool = True, other_jar: bool = False) -> bytes:
+        """Return the Set-Cookie line that deletes a cookie of ours where `embedded` puts it, or in the other jar."""
+        text = name.decode("latin-1")
+        domain = self.domain if text in self.slots(secure=secure) else ""
+        return delete_line(text, domain=domain, partitioned=(self.embedded and secure) is not other_jar)
 
     def _line(self, name: str, value: str, consent: Consent, today: date, domain: str, *, secure: bool) -> bytes:
         if consent.choice is None or consent.given_on is None:

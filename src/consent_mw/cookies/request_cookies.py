@@ -193,17 +193,26 @@ class RequestCookies:
 
         A choice that came in `header` under another of our names is deleted: it would count again without this one.
         """
-        lines = self.cookie.lines(given, consent.today, secure=secure, slot=consent.slot)
         cookies, name = pairs(header or b""), self._slots[secure][consent.slot]
-        lines += [
-            delete_line(other.decode("latin-1"), partitioned=self.cookie.embedded and secure)
-            for other in self._slots[secure]
-            if other != name and self._is_ours(cookies, other, consent.today)
-        ]
+        ours = [slot for slot in self._slots[secure] if self._is_ours(cookies, slot, consent.today)]
+        lines = self._other_jar(cookies, ours) if secure else []
+        lines += self.cookie.lines(given, consent.today, secure=secure, slot=consent.slot)
+        lines += [self.cookie.delete_line(other, secure=secure) for other in ours if other != name]
         consent.value = "" if given.choice is None else self.cookie.sign(given)
         if consent.pending is not None and given.choice is Choice.PROMPT:
             lines.append(self.pending_line(consent.pending, consent, secure=secure))
         return lines
+
+    def _other_jar(self, cookies: list[tuple[bytes, bytes]], ours: Iterable[bytes]) -> list[bytes]:
+        """
+        Return the lines that delete those of our cookies that came, in the jar that `embedded` does not name.
+
+        A browser keeps a cookie from before `embedded` changed beside the new one, and sends both. One that knows no
+        such jars has one cookie, so these lines come first.
+        """
+        companions = [self.cookie.companion("host", secure=True).encode("latin-1"), *self._pending_names[True]]
+        came = {name for name, _ in cookies}
+        return [self.cookie.delete_line(name, other_jar=True) for name in (*ours, *companions) if name in came]
 
     def read(
         self,
