@@ -16,6 +16,7 @@ from blacksheep.server.routing import Router as BlackSheepRouter
 from fastapi import APIRouter, FastAPI
 from flask import Blueprint as FlaskBlueprint
 from flask import Flask
+from hypercorn.middleware import DispatcherMiddleware as HypercornDispatcher
 from litestar import Litestar
 from litestar import Router as LitestarRouter
 from litestar import get as litestar_get
@@ -148,10 +149,10 @@ def django_urls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from django.http import HttpRequest, HttpResponse  # type: ignore[import-untyped]
     from django.test import override_settings  # type: ignore[import-untyped]
     from django.test.signals import setting_changed  # type: ignore[import-untyped]
-    from django.urls import include, path  # type: ignore[import-untyped]
+    from django.urls import include, path, re_path  # type: ignore[import-untyped]
     from django.utils.functional import empty  # type: ignore[import-untyped]
 
-    def book(request: HttpRequest, version: str, id: int) -> HttpResponse:  # noqa: A002
+    def book(request: HttpRequest, id: int, version: str = "") -> HttpResponse:  # noqa: A002
         return HttpResponse(b"a book")
 
     is_ours = not settings.configured
@@ -161,7 +162,10 @@ def django_urls(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         )
         django.setup()
     urls = ModuleType("urls_of_the_test")
-    urls.urlpatterns = [path("api/<version>/", include([path("books/<int:id>", book)]))]  # type: ignore[attr-defined]
+    urls.urlpatterns = [  # type: ignore[attr-defined]
+        path("api/<version>/", include([path("books/<int:id>", book)])),
+        re_path(r"^old/(?P<id>[0-9]+)$", book),
+    ]
     with override_settings(ROOT_URLCONF=urls):
         yield
     if is_ours:  # the example that another test imports configures it for itself
@@ -275,6 +279,103 @@ def test_an_application_that_a_dispatcher_chooses_has_its_own_route(routes: Call
 def test_what_a_mount_serves_without_routes_has_the_mounts(tmp_path: Path, routes: Callable[..., list[object]]) -> None:
     files = Mount("/files/{tenant}", app=StaticFiles(directory=tmp_path))
     assert routes(Starlette(routes=[files]), "/files/kim/policy.toml") == ["/files/{tenant}/{path}"]
+
+
+def quart_of_hosts() -> Any:
+    app, shop = Quart("quart", subdomain_matching=True), Blueprint("shop", "quart")
+    app.config["SERVER_NAME"] = "testserver"
+
+    @shop.get("/books/<int:id>")
+    async def book(**given: Any) -> str:
+        return "a book"
+
+    app.register_blueprint(shop, subdomain="<tenant>", url_prefix="/shop")
+    return app
+
+
+def flask_of_hosts() -> Any:
+    app = Flask("flask", host_matching=True, static_host="testserver")
+
+    @app.get("/books/<int:id>", host="<tenant>.testserver")
+    def book(tenant: str, id: int) -> str:  # noqa: A002
+        return "a book"
+
+    return WSGIMiddleware(app)  # type: ignore[arg-type]  # Flask is WSGI
+
+
+def blacksheep_of_routers() -> Any:
+    shop = BlackSheepRouter(prefix="/shop/{tenant}", host="kim.testserver")
+
+    @shop.get("/books/{id}")
+    async def book(id: str) -> str:  # noqa: A002
+        return "a book"
+
+    return Application(router=BlackSheepRouter(sub_routers=[shop]))
+
+
+def falcon_of_files(folder: Path) -> Any:
+    app = falcon_app()
+    app.req_options.strip_url_path_trailing_slash = True
+    app.add_static_route("/files", folder)
+    app.add_sink(sink, r"/talk/(?P<room>[a-z]+)")
+    return app
+
+
+async def sink(req: Any, resp: Any, **given: Any) -> None:
+    resp.text = "talk"
+
+
+def fastapi_of_starlette_routes() -> Any:
+    app, sub = FastAPI(root_path="/shop"), FastAPI()
+    sub.add_route("/books/{id}", page)
+    app.mount("/old/{tenant}", sub)
+    app.mount("/", WSGIMiddleware(flask_app()))  # type: ignore[arg-type]  # Flask is WSGI
+    return app
+
+
+class Copying(Layer):
+    """A layer that hands over a copy of the scope, so that nobody outside sees what a router writes into it."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(dict(scope), receive, send)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::fastapi.exceptions.FastAPIDeprecationWarning")
+@pytest.mark.parametrize(
+    ("make", "path", "template"),
+    [
+        (quart_of_hosts, "//kim.testserver/shop/books/7", "/shop/books/<int:id>"),
+        (flask_of_hosts, "//kim.testserver/books/7", "/books/<int:id>"),
+        (blacksheep_of_routers, "//kim.testserver/shop/a%2Fb/books/7", "/shop/{tenant}/books/{id}"),
+        (lambda: falcon_of_files(Path(__file__).parent), "/files/test_route.py", "/files/{path}"),
+        (lambda: falcon_of_files(Path(__file__).parent), "/talk/kim", "/talk/(?P<room>[a-z]+)"),
+        (lambda: falcon_of_files(Path(__file__).parent), "/api/v2/books/7/", "/api/{version}/books/{id:int}"),
+        (fastapi_of_starlette_routes, "/shop/old/kim/books/7", "/old/{tenant}/books/{id}"),
+        (fastapi_of_starlette_routes, "/shop/old/kim/docs", "/old/{tenant}/docs"),
+        (fastapi_of_starlette_routes, "/shop/old/kim/nothing", None),
+        (fastapi_of_starlette_routes, "/shop/api/v2/books/7", "/api/<version>/books/<int:id>"),
+        (django_app, "/old/7", "/old/(?P<id>[0-9]+)$"),
+        (lambda: Copying(starlette_app()), "/api/v2/books/7", "/api/{version}/books/{id}"),
+        (lambda: Copying(fastapi_of_starlette_routes()), "/old/kim/books/7", "/old/{tenant}/books/{id}"),
+        (lambda: Copying(litestar_app()), "/api/v2/books/7", "/api/{version}/books/{id}"),
+        (lambda: HypercornDispatcher({"/a": starlette_app()}), "/a/api/v2/books/7", "/a/api/{version}/books/{id}"),
+    ],
+)
+@pytest.mark.usefixtures("django_urls")
+def test_hosts_files_copies_and_routers_in_routers_have_their_route(
+    make: Callable[[], Any], path: str, template: str | None, routes: Callable[..., list[object]]
+) -> None:
+    assert routes(make(), f"http:{path}" if path.startswith("//") else path) == [template]
+
+
+@pytest.mark.parametrize("make", [starlette_app, litestar_app, quart_app, falcon_app], ids=str)
+def test_a_method_that_a_route_does_not_take_has_its_route(make: Callable[[], Any], tmp_path: Path) -> None:
+    (tmp_path / "policy.toml").write_text(POLICY)
+    site = ConsentMiddleware(make(), policy=tmp_path / "policy.toml", secret_keys=["a key of sixteen letters"])
+    with ConsentClient(site) as visitor:
+        assert visitor.post("/api/v2/books/7").status_code == 405
+        (visit,) = visitor.records("visit")
+        assert str(visit.data["http.route"]).startswith("/api/")
 
 
 def test_a_mount_that_a_path_converter_ends_is_told_as_it_was_taken(routes: Callable[..., list[object]]) -> None:
