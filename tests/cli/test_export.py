@@ -33,7 +33,7 @@ from consent_mw.exports.spreadsheet import Spreadsheet
 from consent_mw.policy.loader import loads
 from consent_mw.policy.revisions import Revisions
 from consent_mw.records import Record, Scalar
-from consent_mw.system.escaping import as_json, hex_escaped, printable
+from consent_mw.system.escaping import as_json, hex_escaped, printable, readable, readable_path
 
 BECAUSE = ("--reason", "a test")
 PERSONAL = {"url.path": "/책", "client.address": "192.0.2.0"}
@@ -360,9 +360,33 @@ def test_combined_is_what_nginx_would_write() -> None:
         user_agent__original='a"\\\x1b\ud800é',
     )
     assert line == (
-        '203.0.113.0 - - [23/Nov/2026:21:00:00 +0900] "GET /%EC%B1%85%20%22a%22?q=1&r=%20 HTTP/1.1" 200 5 '
+        '203.0.113.0 - - [23/Nov/2026:21:00:00 +0900] "GET /%EC%B1%85%20\\x22a\\x22?q=1&r=%20 HTTP/1.1" 200 5 '
         '"https://x.example/" "a\\x22\\x5C\\x1B\\xED\\xA0\\x80\\xC3\\xA9"\n'
     )
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("/b/a%2Fb", "/b/a%2Fb"),
+        ("/%00%0A%22%5C%25%7f", "/%00%0A%22%5C%25%7f"),
+        ("/%EC%B1%85%20x", "/책%20x"),
+        ("/%ec%b1%85", "/%ec%b1%85"),  # as few programs write it: shown as it came
+        ("/%FF%EC%B1%85%EC", "/%FF책%EC"),
+        ('/a"b;c=1', '/a"b;c=1'),
+    ],
+)
+def test_a_path_is_kept_and_written_as_it_came(sent: str, shown: str) -> None:
+    assert readable_path({"raw_path": sent.encode(), "path": "/what the server decoded"}) == shown
+    line = combined(url__path=shown, url__query=sent)
+    as_nginx_writes = sent.replace('"', "\\x22")
+    assert f'"GET {as_nginx_writes}?{as_nginx_writes} HTTP/1.1"' in line
+
+
+def test_bytes_beyond_ascii_are_written_as_nginx_writes_them() -> None:
+    kept = readable_path({"raw_path": b"/\xff"}), readable(b"q=\xec\xb1\x85\xff")
+    assert r'"GET /\xFF?q=\xEC\xB1\x85\xFF HTTP/1.1"' in combined(url__path=kept[0], url__query=kept[1])
+    assert readable_path({"path": "/a/책 b"}) == "/a/책%20b"  # raw_path is optional
 
 
 def test_the_longest_fields_make_a_line_that_is_cut_between_escapes() -> None:

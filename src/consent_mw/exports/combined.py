@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from urllib.parse import quote
 
 from consent_mw.exports import Row
 from consent_mw.kinds import ABUSE, VISIT
-from consent_mw.system.escaping import hex_escaped, raw
+from consent_mw.system.escaping import hex_escaped, path_sent
 
 # Not strftime's %b, which speaks the language of the machine.
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-#: Characters that a request line may contain unescaped: RFC 3986's reserved ones, and braces for a route's template.
-_PATH_SAFE = "/:@!$&'()*+,;=~{}[]"
-_QUERY_SAFE = _PATH_SAFE + "?%"
 #: nginx's status for a visitor who left before an answer began. No log reader accepts 0.
 _NO_ANSWER = 499
 #: GoAccess reads a line of 4,095 bytes at most, and takes what is left of a longer one for another.
 _TARGET_LIMIT, _REFERER_LIMIT, _AGENT_LIMIT, _WORD_LIMIT = 1_900, 1_000, 800, 60
-_CUT_ESCAPE = re.compile(r"(?:%[0-9A-F]?|\\(?:x[0-9A-F]?)?)\Z")
+_CUT_ESCAPE = re.compile(r"(?:%[0-9A-Fa-f]?|\\(?:x[0-9A-F]?)?)\Z")
 
 
 class Combined:
@@ -52,10 +48,9 @@ def _request(row: Row) -> str:
     path = row.get("url.path") or row.get("http.route")
     if not path or "http.request.method" not in row:
         return "-"
-    target = quote(str(path), safe=_PATH_SAFE, errors="replace")
-    query = row.get("url.query")
+    target, query = hex_escaped(path_sent(str(path))), row.get("url.query")
     if query:
-        target += "?" + quote(raw(str(query)), safe=_QUERY_SAFE)
+        target += "?" + hex_escaped(str(query)).replace(" ", "%20")
     return f"{_word(row, 'http.request.method')} {_cut(target, _TARGET_LIMIT)} HTTP/1.1"
 
 

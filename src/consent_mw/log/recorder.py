@@ -36,7 +36,7 @@ from consent_mw.spool.bundles import AGENT_TO_PARSE, Bundle, layout_of
 from consent_mw.spool.spool import Spool
 from consent_mw.system.bounded_cache import Budget, Memory, remember
 from consent_mw.system.days import DAY_NS, instant_of
-from consent_mw.system.escaping import printable, readable
+from consent_mw.system.escaping import printable, readable, readable_path
 
 _log = logging.getLogger("consent_mw")
 
@@ -461,7 +461,7 @@ def _text(exchange: Exchange, header: bytes) -> str | None:
 
 
 def _path(exchange: Exchange) -> Scalar:
-    return clean(str(exchange.scope.get("path", "")))
+    return clean(readable_path(exchange.scope))
 
 
 def _query(exchange: Exchange) -> Scalar:

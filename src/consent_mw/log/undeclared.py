@@ -20,7 +20,7 @@ from consent_mw.policy.durations import rounded
 from consent_mw.policy.model import NECESSARY, Policy
 from consent_mw.records import Scalar, encode_record, new_id
 from consent_mw.spool.spool import Spool
-from consent_mw.system.escaping import as_json, readable
+from consent_mw.system.escaping import as_json, readable, readable_path
 
 _log = logging.getLogger("consent_mw")
 
@@ -128,7 +128,7 @@ class Undeclared:
         if route is not None and source == "response":
             data["http.route"] = clean(route)
         elif self._keeps_paths and source == "response":
-            plain = msgspec.msgpack.encode({"url.path": clean(str(exchange.scope.get("path", "")))})
+            plain = msgspec.msgpack.encode({"url.path": clean(readable_path(exchange.scope))})
         try:
             record = self._sealer.record(record_id, UNDECLARED, NECESSARY, data=data, plain=plain)
         except ConsentError as error:

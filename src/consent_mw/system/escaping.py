@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import quote, unquote_to_bytes
 
 import msgspec
+
+from consent_mw._asgi import Scope
 
 #: A backslash that would be read as an escape of ours, and the escapes themselves.
 _LIKE_AN_ESCAPE = re.compile(rb"\\(?=x[0-9a-f]{2})")
 _ESCAPE = re.compile(rb"\\x(5c|[89a-f][0-9a-f])")
+#: Bytes beyond ASCII in percent-encoding, as browsers write them.
+_BEYOND_ASCII = re.compile(r"(?:%[89A-F][0-9A-F])+")
+#: A byte in percent-encoding that was not UTF-8, after decoding.
+_NO_TEXT = re.compile(r"[\udc80-\udcff]")
+#: What stands in no request line as it is: characters beyond ASCII, and blanks.
+_ENCODED = re.compile(r"[^\x00-\x7f]+| ")
+
+
+#: RFC 3986, section 3.3.
+_PATH_SAFE = "/:@!$&'()*+,;=~"
 
 
 def readable(sent: bytes) -> str:
@@ -27,6 +40,29 @@ def raw(text: str) -> bytes:
     """Return the bytes that `readable` read."""
     sent = text.encode("utf-8", "surrogatepass")
     return _ESCAPE.sub(lambda match: bytes((int(match[1], 16),)), sent) if b"\\x" in sent else sent
+
+
+def readable_path(scope: Scope) -> str:
+    r"""
+    Return the path of a request as it came, but characters beyond ASCII decoded: "/a%2Fb", "/%22", "/책".
+
+    `path_sent` reverses it. A server decodes the whole path, after which "/a%2Fb" and "/a/b" are one.
+    """
+    sent: object = scope.get("raw_path")
+    if not isinstance(sent, bytes):  # ASGI: optional
+        sent = quote(str(scope.get("path", "")), safe=_PATH_SAFE, errors="replace").encode()
+    text = readable(sent)
+    return _BEYOND_ASCII.sub(_decoded, text) if "%" in text else text
+
+
+def _decoded(match: re.Match[str]) -> str:
+    text = unquote_to_bytes(match[0]).decode("utf-8", "surrogateescape")
+    return _NO_TEXT.sub(lambda char: f"%{ord(char[0]) - 0xDC00:02X}", text)
+
+
+def path_sent(text: str) -> str:
+    """Return a path that `readable_path` read, in ASCII; what else a client sent may need `hex_escaped`."""
+    return _ENCODED.sub(lambda match: quote(match[0], errors="replace"), text)
 
 
 def printable(text: str) -> str:
