@@ -24,6 +24,7 @@ EVERYWHERE = {
     "policy": "the declaration, [as values](policy-values.md)",
     "requested_language": "the language of the policy that the visitor asked for",
     "translation": "what is really spoken: `translation.language`, `translation.direction`, `translation.name(tag)`",
+    "waiting_lifetime": "how long a browser tells open pages that a cookie waits",
 }
 ON_PAGES = {
     "head": "the tags of our style sheet and script",

@@ -29,7 +29,7 @@ from consent_mw.records import Query, Record
 from consent_mw.stores.sqlite import SQLiteStore
 
 SERVE = "import sys; from consent_mw.demo.server import serve; serve('127.0.0.1', 0, sys.argv[1])"
-NECESSARY = {"session", "consent", "consent-pending"}
+NECESSARY = {"session", "consent", "consent-pending", "consent-waiting"}
 LABELS = {
     "en": {"accept": "Accept all", "prompt": "Ask me each time", "reject": "Reject all"},
     "ko": {"accept": "모두 허용", "prompt": "매번 묻기", "reject": "모두 거부"},

@@ -1,5 +1,7 @@
 """The middleware as a whole, around small applications: what passes and what changes."""
 
+import re
+
 import pytest
 from tests.support.asgi import set_cookies
 from tests.support.exchanges import ALL_COOKIES, cookie_for, cookies, exchange, records, response
@@ -190,7 +192,9 @@ def test_a_cookie_that_waits_is_on_the_server_and_not_in_the_answer(site):
     sent = exchange(site(response(302, cookies())), headers=[cookie_for(Choice.PROMPT)])
     lines = set_cookies(sent)
     assert lines[0].startswith(b"consent-pending=")
-    assert lines[1:] == [b"session=1"]
+    assert (b"server-timing", b"consent-waiting") in sent[0]["headers"]  # what tells our script, with the next line
+    assert re.fullmatch(rb"consent-waiting=\d+; Max-Age=60; Path=/; SameSite=Lax", lines[1])
+    assert lines[2:] == [b"session=1"]
     kept = [(purpose, sealed[0]) for purpose, _, sealed in records(site.directory, "pending")]
     assert kept == [("functional", "theme"), ("analytics", "_ga_x"), ("marketing", "ad")]
     assert not any(b"theme" in bytes(str(message), "utf-8") for message in sent)

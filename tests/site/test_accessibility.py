@@ -180,7 +180,7 @@ def test_always_and_never_answer_for_the_purpose(arrive: Any, javascript: bool, 
     page.goto("/consent")
     value = "yes" if answer == "purpose" else "no"
     expect(page.locator(f'input[name="purpose.marketing"][value="{value}"]')).to_be_checked()
-    ours = {"consent", "consent-pending"}
+    ours = {"consent", "consent-pending", "consent-waiting"}
     assert [cookie["name"] for cookie in page.context.cookies() if cookie["name"] not in ours] == held
 
 

@@ -358,7 +358,7 @@ def test_a_service_worker_that_keeps_everything_keeps_no_answer(page: Page, serv
 
 def test_what_an_answer_left_waiting_before_our_script_came_is_asked_about_too(page: Page, server: Server) -> None:
     server.choice, server.waiting, server.pages["/consent"] = "prompt", ["theme"], WAITING % ITEM.format("theme")
-    says = {"Server-Timing": 'consent-mw;desc="waiting"'}
+    says = {"Server-Timing": "consent-waiting"}
     page.route("**/early", lambda route: route.fulfill(body="", headers=says))
 
     def comes_late(route: Route) -> None:

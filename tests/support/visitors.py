@@ -59,7 +59,7 @@ class Visitor:
     @property
     def cookies(self) -> dict[str, str]:
         """What the browser holds beside our own cookies, by name."""
-        ours = {f"{self.prefix}consent", f"{self.prefix}consent-pending", f"{self.prefix}consent-form"}
+        ours = {f"{self.prefix}consent{use}" for use in ("", "-pending", "-waiting", "-form")}
         held = {key.name.decode("latin-1"): held.value.decode("latin-1") for key, held in self.browser.jar.items()}
         return {name: value for name, value in held.items() if name not in ours}
 

@@ -17,6 +17,7 @@ from consent_mw.consent.request_consent import RequestConsent
 from consent_mw.cookies.consent_cookie import ConsentCookie
 from consent_mw.cookies.cookie_lines import delete_line, pairs
 from consent_mw.exceptions import BadConsentCookie
+from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import Policy
 from consent_mw.system.bounded_cache import Budget, Memory
 from consent_mw.system.days import DAY_NS, date_of
@@ -53,8 +54,12 @@ _GIVEN_BYTES: Final = 600
 _WHOLE_UNDER: Final = 16
 #: A session's id, and the purposes that the visitor refused for this visit (`pending.hush`).
 _SESSION = re.compile(r"[A-Za-z0-9_-]{22}(~[a-z][a-z0-9_]{0,31})*")
+#: How long a browser keeps the cookie which tells that another one waits. A value that did not change is not announced.
+WAITING_FOR: Final = Duration(1, "minute")
+_TELLS_APART: Final = 1_000
+_MILLISECOND_NS: Final = 1_000_000
 #: The uses of our other cookies, beside the consent cookie.
-_COMPANIONS: Final = ("host", "pending", "notice", "form")
+_COMPANIONS: Final = ("host", "pending", "waiting", "notice", "form")
 
 
 class Reading(msgspec.Struct, frozen=True, gc=False):
@@ -174,6 +179,17 @@ class RequestCookies:
         name = self._pending_names[secure][beside.slot]
         value = f"{session}.{self._pending_signature(session, beside.value)}".encode("latin-1")
         return name + b"=" + value + f"; Path=/; HttpOnly{self.cookie.attributes(secure=secure)}".encode("latin-1")
+
+    def waiting_line(self, now_ns: int, *, secure: bool) -> bytes:
+        """
+        Return the Set-Cookie line that tells the site's open pages that a cookie waits now.
+
+        It is the only thing that a page learns of what its workers, sockets and event streams are answered: browsers
+        announce to it each cookie that changes and that scripts may read (Cookie Store API, section 4).
+        """
+        name, attributes = self.cookie.companion("waiting", secure=secure), self.cookie.attributes(secure=secure)
+        value = now_ns // _MILLISECOND_NS % _TELLS_APART
+        return f"{name}={value}; Max-Age={WAITING_FOR.seconds}; Path=/{attributes}".encode("latin-1")
 
     def _pending_slots(self, *, secure: bool) -> list[bytes]:
         """Return the name of that session cookie beside each name of the consent cookie."""

@@ -144,4 +144,5 @@ class Revision:
             cookie.companion("form", secure=secure),
             cookie.companion("host", secure=secure) if cookie.domain else "",
             cookie.attributes(secure=secure),
+            cookie.companion("waiting", secure=secure),
         )

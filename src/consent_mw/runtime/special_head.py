@@ -24,7 +24,7 @@ from consent_mw.system.loops import on_asyncio
 _SAME_FOR_ALL: Final = (Reason.NECESSARY, Reason.UNDECLARED, Reason.UNREADABLE, Reason.RESERVED)
 #: A header that says that a cookie waits for an answer. A page can read it on what its scripts fetch
 #: (Server Timing, section 4).
-_TELLS_OUR_SCRIPT: Final = (b"server-timing", b'consent-mw;desc="waiting"')
+_TELLS_OUR_SCRIPT: Final = (b"server-timing", b"consent-waiting")
 
 
 async def special_head(
@@ -83,10 +83,12 @@ async def _gated(
     if asked:
         waits = await keep_pending(reply, asked)
         ours += [waits] if isinstance(waits, bytes) else []
-        hints = [] if isinstance(waits, Reason) else [_TELLS_OUR_SCRIPT]
         if isinstance(waits, Reason):
             decisions = _blocked(decisions, waits)
             reply.exchange.blocked += names_of_pending(asked)
+        else:
+            ours.append(revision.cookies.waiting_line(revision.shared.storage.clock(), secure=reply.secure))
+            hints = [_TELLS_OUR_SCRIPT]
     added: HeaderList = [*((b"set-cookie", floor(line) if floor else line) for line in ours), *hints]
     if expired:
         # The application may delete the cookie at another path than we do.
@@ -99,7 +101,7 @@ async def _gated(
         revision.compare_places(message["headers"], decisions)
         added.append((b"consent-cookies", _shown(decisions)))
     one_visitor = bool(added) or any(map(depends, decisions))
-    # The consent cookie comes first: a client that reads only one line should read this one.
+    # The consent cookie and what it replaces come first: a client that reads few lines should read these.
     return {**message, "headers": [*added, *gated.headers]}, one_visitor
 
 

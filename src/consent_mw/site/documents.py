@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, cast
 import msgspec
 
 from consent_mw.consent.choice import LIFETIME
+from consent_mw.cookies.request_cookies import WAITING_FOR
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import NECESSARY, Cookie, Policy, Purpose, Text
 from consent_mw.policy.recipients import Receiver
@@ -29,6 +30,7 @@ class OwnCookies(NamedTuple):
     form: str = "consent-form"
     host: str = ""
     attributes: str = "; SameSite=Lax"
+    waiting: str = "consent-waiting"
 
 
 def policy_document(policy: Policy, language: str, own: OwnCookies, revisions: Iterable[int]) -> dict[str, object]:
@@ -151,6 +153,7 @@ def cookies_document(policy: Policy, language: str, own: OwnCookies) -> dict[str
     ours = [
         (own.consent, str(Duration(LIFETIME.days, "day"))),
         (own.pending, None),
+        (own.waiting, str(WAITING_FOR)),
         (own.notice, str(NOTICE_CLOSED_FOR)),
         (own.form, None),
         (own.host, str(Duration(LIFETIME.days, "day"))),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 
 from consent_mw.consent.choice import LIFETIME
+from consent_mw.cookies.request_cookies import WAITING_FOR
 from consent_mw.policy.durations import Duration
 from consent_mw.policy.model import Policy
 from consent_mw.site.documents import NOTICE_CLOSED_FOR
@@ -99,6 +100,7 @@ class Surfaces:
             outline=self.outline,
             lifetime=Duration(LIFETIME.days, "day"),
             notice_lifetime=NOTICE_CLOSED_FOR,
+            waiting_lifetime=WAITING_FOR,
             base=base,
             requested_language=language,
             enforced=self.enforced,

@@ -98,7 +98,7 @@
   const read = async (path, fields) => {
     // A service worker that keeps whatever it has seen once would go on with an answer of before.
     const answer = await fetch(base + path + (fields ? "" : "?" + Date.now()), {
-      method: fields ? "POST" : "GET", body: fields, headers: { Accept: "application/json" }, cache: "no-store",
+      method: fields && "POST", body: fields, headers: { Accept: "application/json" }, cache: "no-store",
       keepalive: !!fields, redirect: "error",
     });
     if (!answer.ok) throw answer;
@@ -199,9 +199,9 @@
   // Before the listeners of a site that sends each form by itself.
   listen(page, "submit", async (event) => {
     const form = event.target, button = event.submitter, box = button && near(button, BANNER + "," + WAITING + "," + DIALOG);
-    if (plain || !button || !matches(form, "form[data-consent]")) return;
-    if (!box) return; // the settings page shows the answer by itself
-    if (!leads(button.getAttribute("formaction") || action(form), "/choice")) return;
+    // The settings page, which is no box, shows the answer by itself.
+    if (plain || !box || !matches(form, "form[data-consent]")
+      || !leads(button.getAttribute("formaction") || action(form), "/choice")) return;
     event.preventDefault();
     const again = busy;
     busy = true;
@@ -226,13 +226,12 @@
     return template.content;
   };
   const fetched = async (address) => {
-    const content = await markup(address);
-    find("body").append(content);
+    find("body").append(await markup(address));
     const dialog = find(DIALOG), style = dialog.querySelector("link");
-    dialog.addEventListener("close", () => {
+    dialog.onclose = () => {
       dialog.remove(); // the next one shows what holds then
       if (active(page) === find("body")) goOn();
-    });
+    };
     await new Promise((done) => style.onload = style.onerror = done);
     return dialog;
   };
@@ -267,22 +266,20 @@
     const known = names.filter((word) => declared ? declared.includes(word) : word);
     if (known.length || warned.has(element) || !(element.localName === "script" || element.dataset.purpose)) return known;
     warned.add(element);
-    throw new Error("names no purpose of the policy");
+    throw new Error("names no purpose");
   };
   // Of a script, a frame or an image; never javascript:, data: or blob:. Throws for what is no address at all.
   const web = (address) => {
     const url = at(address);
     if (/^https?:$/.test(url.protocol)) return url;
-    throw new Error("is no address of the web");
+    throw new Error("is no address");
   };
   const source = (element) => element.dataset.src || element.getAttribute("src");
   let queue = Promise.resolve();
   const RUNS = /^(module|.*script)?$/i;
   const run = (old) => queue = queue.then(() => new Promise((done) => {
     const script = make("script");
-    for (const attribute of old.attributes) {
-      if (!/^(type|src)$/.test(attribute.name)) script.setAttributeNode(attribute.cloneNode());
-    }
+    each([...old.attributes], (one) => /^(type|src)$/.test(one.name) || script.setAttributeNode(one.cloneNode()));
     if (old.dataset.type) script.type = old.dataset.type;
     if (old.dataset.src || old.src) script.src = trust.createScriptURL(old.dataset.src || old.src);
     script.nonce = old.nonce;
@@ -389,11 +386,12 @@
       each(loose, (form) => form.isConnected || find("body").append(form));
     });
   }).observe(page, { childList: true, subtree: true });
-  // An answer that left a cookie waiting says so, to whoever fetched it.
+  // An answer that left a cookie waiting says so, to whoever fetched it; and to a page by a cookie, where it sees those.
+  const hears = (news) => news.some(({ name }) => name.endsWith("-waiting")) && refresh();
   try {
-    new PerformanceObserver((list) => {
-      if (list.getEntries().some(({ serverTiming = [] }) => serverTiming.some(({ name }) => name === "consent-mw"))) refresh();
-    }).observe({ type: "resource", buffered: true });
+    new PerformanceObserver((list) => list.getEntries().some(({ serverTiming = [] }) => hears(serverTiming)))
+      .observe({ type: "resource", buffered: true });
+    cookieStore.addEventListener("change", ({ changed }) => hears(changed));
   } catch {}
 
   const subscribe = (listener) => {
