@@ -141,8 +141,9 @@ class Audit:
                 self._see(fd, head, Anchor(head.number + 1, digest))
                 return head.number + 1
         except OSError as error:
+            place = error.filename or self.path
             raise StoreError(
-                f"{self.path}: the access cannot be recorded ({error.strerror}), so nothing is shown; "
+                f"{place}: the access cannot be recorded ({error.strerror}), so nothing is shown; "
                 "let this user write it, and see that the disk has room"
             ) from error
 
@@ -326,7 +327,8 @@ class Audit:
             with open(os.devnull, "rb") as file:
                 yield file
         except OSError as error:
-            raise StoreError(f"{self.path}: cannot be read ({error.strerror}); let this user read it") from error
+            place = error.filename or self.path
+            raise StoreError(f"{place}: cannot be read ({error.strerror}); let this user read it") from error
 
 
 def _end_line(fd: int, size: int) -> None:

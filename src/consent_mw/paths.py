@@ -67,7 +67,7 @@ class Places:
         place = self.directory
         try:
             for place in (self.directory, self.spool, *self._shelves):
-                if place.exists():
+                if os.path.lexists(place):  # a link that leads nowhere or to itself is there, and cannot be used
                     check_directory(place, self.directory)
             for place in self._files():
                 check_file(place)

@@ -456,6 +456,16 @@ def test_a_backup_within_the_data_directory_is_refused(
     assert not (site.places.directory / "backups").exists()
 
 
+def test_a_file_that_no_backup_can_read_is_named(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("policy.toml").unlink(missing_ok=True)
+    Path("policy.toml").mkdir()
+    assert main(["backup", "backups"]) == 1
+    assert capsys.readouterr().err == (
+        "consent-mw: policy.toml: cannot be read (Is a directory); let this user read it\n"
+    )
+    assert list(Path("backups").iterdir()) == []
+
+
 def test_only_the_latest_backups_are_kept(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
     Path("backups/2020-01-01-000000").mkdir(parents=True)  # of somebody else: it has no manifest
     backed_up(capsys).rename("backups/2021-01-01-000000")

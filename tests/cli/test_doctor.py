@@ -210,9 +210,25 @@ def an_open_directory(site: SiteWithRecords) -> None:
     site.places.directory.chmod(0o777)
 
 
+def a_lock_that_nobody_may_use(site: SiteWithRecords) -> None:
+    site.places.site_lock.touch()
+    site.places.site_lock.chmod(0)
+
+
+def a_spool_that_leads_to_itself(site: SiteWithRecords) -> None:
+    shutil.rmtree(site.places.spool, ignore_errors=True)
+    site.places.spool.symlink_to(site.places.spool)
+
+
+def a_file_for_a_directory(site: SiteWithRecords) -> None:
+    shutil.rmtree(site.places.wordings, ignore_errors=True)
+    site.places.wordings.touch()
+
+
 @pytest.mark.parametrize(
     "harm",
     [
+        a_lock_that_nobody_may_use, a_spool_that_leads_to_itself, a_file_for_a_directory,
         a_half_of_the_store, a_lost_key, a_cut_key_file, garbage_for_keys, cut_site_keys, no_store, another_store,
         an_empty_chain, a_shorter_chain, no_directory, an_open_directory,
     ],

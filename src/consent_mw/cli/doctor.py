@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
@@ -211,8 +212,12 @@ def _owners(places: Places) -> Iterator[str]:
         return
     owner = places.directory.stat().st_uid
     for path in sorted(places.directory.rglob("*")):
-        if path.lstat().st_uid != owner != 0:
+        status = path.lstat()
+        if status.st_uid != owner != 0:
             yield f"{path}: does not belong to the owner of {places.directory}; run: chown -h {owner} {path}"
+        needed = stat.S_IRWXU if stat.S_ISDIR(status.st_mode) else stat.S_IRUSR | stat.S_IWUSR
+        if status.st_mode & needed != needed and not stat.S_ISLNK(status.st_mode):
+            yield f"{path}: its own user may not use it; run: chmod u+rwX {path}"
 
 
 async def _ahead(store: Store) -> list[str]:

@@ -79,6 +79,10 @@ def back_up(places: Places, policy: Path, target: Path, now: datetime) -> Path:
             unfinished.rename(place)
             sync_directory(target)
     except OSError as error:
+        if error.filename and not Path(error.filename).is_relative_to(target):
+            raise ConfigurationError(
+                f"{error.filename}: cannot be read ({error.strerror}); let this user read it"
+            ) from error
         raise ConfigurationError(f"{target}: cannot be written ({error.strerror}); see that there is room") from error
     return place
 

@@ -102,7 +102,8 @@ class UsedStores:
         except FileNotFoundError:
             return _Kept("")
         except (OSError, ValueError, msgspec.MsgspecError) as error:
-            raise ConfigurationError(f"{self.path}: cannot be read ({error}); put it back, or remove it") from error
+            why = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"{self.path}: cannot be read ({why}); put it back, or remove it") from error
 
     @contextmanager
     def _alone(self) -> Generator[None]:

@@ -112,6 +112,8 @@ def check_directory(directory: Path, within: Path | None = None) -> None:
         OSError: It is not there, or cannot be looked at.
     """
     status = directory.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise ConfigurationError(f"{directory}: is not a directory; move it away, and put back the one that was there")
     trusted = _trusted(within.stat() if within else status)
     for owned in (directory.lstat(), status):  # a link, and what it leads to
         _check_owner(directory, owned, trusted)
