@@ -466,6 +466,22 @@ def test_a_file_that_no_backup_can_read_is_named(site: SiteWithRecords, capsys: 
     assert list(Path("backups").iterdir()) == []
 
 
+def test_a_name_that_is_no_text_keeps_nobody_from_a_backup(
+    site: SiteWithRecords, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = Path(os.fsdecode(bytes(tmp_path) + b"/a\n\xff\x1b[31m"))
+    named.mkdir()
+    for path in (Path("consent-data"), Path("policy.toml")):
+        shutil.move(path, named)
+    monkeypatch.chdir(named)
+    assert main(["backup", str(named / "backups")]) == 0
+    (kept,) = (named / "backups").iterdir()
+    assert main(["restore", str(kept), "--directory", str(named / "consent-data")]) == 0
+    said = capsys.readouterr().out
+    assert "is put back" in said
+    assert all(line.isprintable() for line in said.splitlines())
+
+
 def test_only_the_latest_backups_are_kept(site: SiteWithRecords, capsys: pytest.CaptureFixture[str]) -> None:
     Path("backups/2020-01-01-000000").mkdir(parents=True)  # of somebody else: it has no manifest
     backed_up(capsys).rename("backups/2021-01-01-000000")

@@ -12,7 +12,7 @@ from consent_mw.cli.terminal import busy, complain
 from consent_mw.staff.backup import back_up, forget_old, read_manifest
 from consent_mw.stores import without_password
 from consent_mw.stores.used import UsedStores
-from consent_mw.system.escaping import as_json
+from consent_mw.system.escaping import as_json, printable
 from consent_mw.system.priority import behind_the_site
 
 
@@ -39,8 +39,8 @@ def backup(target: Path, file: Path, directory: Path | None, keep: int | None, j
     if json_wanted:
         click.echo(as_json({"backup": str(backup_directory), "files": held, "removed": list(map(str, gone))}))
     else:
-        click.echo(f"{backup_directory}: {len(held)} files, no keys among them")
-        click.echo("".join(f"removed: {removed}\n" for removed in gone), nl=False)
+        click.echo(f"{printable(str(backup_directory))}: {len(held)} files, no keys among them")
+        click.echo("".join(f"removed: {printable(str(removed))}\n" for removed in gone), nl=False)
     used = UsedStores.beside(places.database)
     if used.earlier:
         earlier, now = ", ".join(map(without_password, used.earlier)), without_password(used.store)

@@ -12,7 +12,7 @@ from consent_mw.cli.site_options import by_policy, places_of
 from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.staff.restore import Restored
 from consent_mw.staff.restore import restore as put_back
-from consent_mw.system.escaping import as_json
+from consent_mw.system.escaping import as_json, printable
 
 
 @click.command(
@@ -37,7 +37,7 @@ def restore(backup: Path, file: Path, directory: Path | None, json_wanted: bool)
     if json_wanted:
         click.echo(as_json(msgspec.to_builtins(done)))
     else:
-        click.echo("\n".join(_lines(done)))
+        click.echo("\n".join(map(printable, _lines(done))))
     complain(*(f"note: {note}" for note in done.notes), *done.lost)
     return FAULT if done.lost else 0
 

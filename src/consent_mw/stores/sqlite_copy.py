@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection
 from contextlib import closing
@@ -77,7 +78,7 @@ def carry_over(path: Path, older: Path, kinds: Collection[str]) -> list[tuple[UU
     if not older.stat().st_size:
         raise SchemaError(f"{older}: is empty (0 bytes)")
     with told_plainly(older), closing(connect(path)) as store:
-        store.execute("ATTACH ? AS before", [f"file:{quote(str(older.absolute()))}?mode=ro"])
+        store.execute("ATTACH ? AS before", [f"file:{quote(os.fsencode(older.absolute()))}?mode=ro"])
         store.execute("PRAGMA synchronous = FULL")
         with transaction(store, "BEGIN IMMEDIATE"):
             rows = store.execute(f"SELECT id, kind {wanted} ORDER BY id", [*kinds]).fetchall()
