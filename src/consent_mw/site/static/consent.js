@@ -99,7 +99,7 @@
     // A service worker that keeps whatever it has seen once would go on with an answer of before.
     const answer = await fetch(base + path + (fields ? "" : "?" + Date.now()), {
       method: fields && "POST", body: fields, headers: { Accept: "application/json" }, cache: "no-store",
-      keepalive: !!fields, redirect: "error",
+      keepalive: fields, redirect: "error",
     });
     if (!answer.ok) throw answer;
     return answer.json();
@@ -227,7 +227,7 @@
   };
   const fetched = async (address) => {
     find("body").append(await markup(address));
-    const dialog = find(DIALOG), style = dialog.querySelector("link");
+    const dialog = find(DIALOG), style = query(dialog, "link");
     dialog.onclose = () => {
       dialog.remove(); // the next one shows what holds then
       if (active(page) === find("body")) goOn();
@@ -308,7 +308,7 @@
     element.removeAttribute("data-src");
     element.hidden = false;
     placeholders.delete(element);
-    if (placeholder) placeholder.remove();
+    placeholder?.remove();
     if (inside) move(element);
   };
   // A script cannot be stopped; a frame can be taken away, and the observer puts its placeholder back.
@@ -355,7 +355,8 @@
     else if (element.dataset.src && element.localName !== "script") hold(element);
   };
   const scan = (within) => each(select(within, BLOCKED), visit);
-  const asks = (node) => matches(node, BANNER) && node || query(node, BANNER), back = new WeakSet();
+  const asks = (node) => matches(node, BANNER) && node || query(node, BANNER), back = new WeakMap();
+  const MOST = 20;
   const style = select(root, 'link[href*="' + at(base).pathname + '/static/consent."]');
   new MutationObserver((changes) => {
     const added = [], removed = [];
@@ -374,13 +375,13 @@
       showBanners();
       refresh();
     }
-    // A framework that hydrates the whole document throws out what it did not render: once it is put back. A router that
-    // takes another body means no answer by it.
+    // A framework that hydrates the whole document throws out what it did not render, and so does one that morphs a body:
+    // it is put back, if not for ever. A router that takes another body means no answer by it.
     each(removed.filter(isElement), (node) => {
       const banner = matches(node, "html,body," + BANNER) && asks(node);
       if (matches(node, "body")) bringWhatWaits();
-      if (!banner || back.has(node) || find(BANNER) || !due()) return;
-      back.add(node);
+      if (!banner || back.get(node) > MOST || find(BANNER) || !due()) return;
+      back.set(node, -~back.get(node));
       find("body").prepend(banner, ...style);
       showBanners();
       each(loose, (form) => form.isConnected || find("body").append(form));
@@ -403,7 +404,7 @@
   };
   window[TWICE] = Object.freeze({ allows, show: () => void show(), subscribe, refresh });
   // An element of that name is none, and what the site calls so stays the site's.
-  if (Object.hasOwn(window, "consent")) complain("window.consent is not ours, but", TWICE);
+  if (Object.hasOwn(window, "consent")) complain("window.consent is not ours:", TWICE);
   else window.consent = window[TWICE];
   // The server has just said what is asked, unless this page comes from somewhere else.
   const came = window.performance?.getEntriesByType?.("navigation")[0];
