@@ -209,6 +209,12 @@ def test_a_directory_is_refused(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_pipe_is_refused_and_not_taken_for_a_store_that_was_cut_off(path: Path) -> None:
+    os.mkfifo(path)
+    with pytest.raises(SchemaError, match=r"consent\.db: is not a regular file; name another file"):
+        fill(path)
+
+
 @pytest.mark.parametrize("place", ["missing/consent.db", "file/consent.db"])
 def test_a_missing_directory_is_told(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").touch()

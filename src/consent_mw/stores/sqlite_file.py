@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import sqlite3
+import stat
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -197,7 +198,10 @@ def _recognised(path: Path) -> bool:
     case another process believed that it was the last, and removed the log to which they wrote, with everything after.
     """
     try:
-        if not path.stat().st_size:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):  # a pipe would be waited for
+            raise SchemaError(f"{path}: is not a regular file; name another file")
+        if not status.st_size:
             raise SchemaError(
                 f"{path}: is empty (0 bytes), and a store never is: its records were cut off; restore a backup: "
                 "consent-mw restore. If it never held any, remove it"
