@@ -167,8 +167,8 @@ async def app(scope, receive, send):
 async def main():
     Path("policy.toml").write_text(POLICY)
     site = ConsentMiddleware(app, policy="policy.toml", secret_keys=["k" * 32], console=True, exclude=("/health",))
-    for path in ("/", "/health", "/\\x1b[2J"):
-        await drive(site, scope(path))
+    for path, sent in (("/", b"/"), ("/health", b"/health"), ("/\\x1b[2J", b"/%1B%5B2J"), ("/a/b", b"/a%2Fb")):
+        await drive(site, scope(path, raw_path=sent))
     try:
         await drive(site, scope("/crash"))
     except RuntimeError:
@@ -186,5 +186,6 @@ def test_the_middleware_writes_a_line_for_each_exchange(tmp_path: Path) -> None:
         'INFO:     203.0.113.0 - "GET / HTTP/1.1" 200 OK',
         'INFO:     203.0.113.0 - "GET /health HTTP/1.1" 200 OK',
         'INFO:     203.0.113.0 - "GET /%1B%5B2J HTTP/1.1" 200 OK',
+        'INFO:     203.0.113.0 - "GET /a%2Fb HTTP/1.1" 200 OK',
         'INFO:     203.0.113.0 - "GET /crash HTTP/1.1" 500 Internal Server Error (RuntimeError)',
     ]

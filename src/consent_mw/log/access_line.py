@@ -10,22 +10,19 @@ import threading
 import time
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import quote
 
 from consent_mw.log.exchange import Exchange
 from consent_mw.log.masking import mask
 from consent_mw.log.redaction import redact_query
 from consent_mw.policy.model import NECESSARY, Policy
 from consent_mw.proxies import Proxies
-from consent_mw.system.escaping import printable, readable
+from consent_mw.system.escaping import hex_escaped, path_sent, printable, readable, readable_path
 
 #: Lines that may wait for a slow terminal. Further lines are counted and not shown.
 _WAITING: Final = 1_000
 _GATHERING_SECONDS: Final = 0.02
 _LONGEST: Final = 512
 _CLOSING_SECONDS: Final = 1.0
-#: As uvicorn writes a path; see RFC 3986, section 3.3.
-_SAFE: Final = "/:@!$&'()*+,;=~"
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
 
 
@@ -92,7 +89,7 @@ class Console:
     def _target(self, exchange: Exchange) -> str:
         if not self._path:
             return exchange.route or "-"
-        path = quote(str(exchange.scope.get("path", ""))[:_LONGEST], safe=_SAFE, errors="replace")
+        path = hex_escaped(path_sent(readable_path(exchange.scope)[:_LONGEST]))
         query: bytes = (exchange.scope.get("query_string") or b"") if self._query else b""
         return f"{path}?{printable(redact_query(readable(query)))[:_LONGEST]}" if query else path
 
