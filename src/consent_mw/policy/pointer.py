@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Final, cast
 
 import msgspec
@@ -23,10 +24,15 @@ _FILTER: Final = re.compile(r"\[([a-z_]+)(?:(!?=)([a-z_]+))?\]")
 
 def declarable(pointer: str) -> bool:
     """Whether a policy can have what `pointer` leads to: whether its keys are known."""
-    reached: list[inspect.Type] = [inspect.type_info(Policy)]
+    reached = [_policy_type()]
     for name, _ in _STEP.findall(pointer.partition("~")[0]):
         reached = [below for kind in reached for below in _below(kind, name)]
     return bool(reached)
+
+
+@cache
+def _policy_type() -> inspect.Type:
+    return inspect.type_info(Policy)
 
 
 def _below(kind: inspect.Type, name: str) -> Iterator[inspect.Type]:

@@ -6,6 +6,7 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from gettext import GNUTranslations, NullTranslations
 from io import BytesIO
 from itertools import pairwise
@@ -13,13 +14,14 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from babel import Locale, UnknownLocaleError
-from babel.messages.catalog import Catalog, Message
+from babel.messages.catalog import Message
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
 from consent_mw.policy.language_tags import lookup
 
 _log = logging.getLogger("consent_mw")
+_Key = tuple[object, ...]
 
 #: Our own catalogues. The sentences of the templates are English, so English needs no translation of its own.
 CATALOGUES: Final = Path(__file__).parent / "locale"
@@ -28,7 +30,7 @@ SOURCE: Final = "en"
 # Noncharacters of Unicode. They mark an English sentence, and the values that are filled into it.
 _ENGLISH, _END, _FILLED, _FILLED_END = "\ufdd0\ufdd1\ufdd2\ufdd3"
 _FIELD: Final = re.compile(r"%\(\w+\)s")
-_BY_MACHINE: Final = '"X-Machine-Made: yes'
+_BY_MACHINE: Final = b'"X-Machine-Made: yes'
 #: Where no element is allowed: in a tag, and in elements that hold only text.
 _TEXT_ALONE: Final = re.compile(r"<(title|option|textarea)\b.*?</\1>|<[^>]*>", re.DOTALL)
 
@@ -102,8 +104,12 @@ def locale_of(tag: str) -> Locale | None:
 
 def _read(file: Path, tag: str) -> NullTranslations:
     """Compile a catalogue in memory, so that there is no compiled file beside its source that could be out of date."""
-    with file.open("rb") as source:
-        catalogue = read_po(source, locale=locale_of(tag) and tag.replace("-", "_"))
+    return GNUTranslations(BytesIO(_compiled(file.read_bytes(), file, tag)))
+
+
+@lru_cache(maxsize=32)  # each revision of a policy has its own, and to parse one takes 15 ms
+def _compiled(text: bytes, file: Path, tag: str) -> bytes:
+    catalogue = read_po(BytesIO(text), locale=locale_of(tag) and tag.replace("-", "_"))
     for message in catalogue:
         if message.id and not is_whole(message):
             message.string = ""
@@ -116,8 +122,7 @@ def _read(file: Path, tag: str) -> NullTranslations:
             message.string = ""
     compiled = BytesIO()
     write_mo(compiled, catalogue)
-    compiled.seek(0)
-    return GNUTranslations(compiled)
+    return compiled.getvalue()
 
 
 def _forms(text: object) -> tuple[str, ...]:
@@ -150,21 +155,23 @@ def untranslated(language: str, folder: Path = CATALOGUES) -> tuple[int, int, bo
     translated them.
     """
     files = files_in(folder)
-    wanted = {_key(message) for message in _catalogue(files[SOURCE]) if message.id}
-    left, by_machine = set(wanted), False
+    wanted, _ = _keys(files[SOURCE].read_bytes())
+    left, by_machine = wanted, False
     for _, file in _serving(language, files):
-        catalogue = _catalogue(file)
-        left -= {_key(message) for message in catalogue if is_whole(message)}
-        by_machine = by_machine or _BY_MACHINE in file.read_text("utf-8")  # Babel reads only fields that it knows
+        text = file.read_bytes()
+        left -= _keys(text)[1]
+        by_machine = by_machine or _BY_MACHINE in text  # Babel reads only fields that it knows
     return (0 if lookup(language, (SOURCE,)) else len(left)), len(wanted), by_machine
 
 
-def _catalogue(file: Path) -> Catalog:
-    with file.open("rb") as source:
-        return read_po(source)
+@lru_cache(maxsize=32)
+def _keys(text: bytes) -> tuple[frozenset[_Key], frozenset[_Key]]:
+    """Return the sentences of a catalogue, and those of them that are translated."""
+    messages = [message for message in read_po(BytesIO(text)) if message.id]
+    return frozenset(map(_key, messages)), frozenset(_key(message) for message in messages if is_whole(message))
 
 
-def _key(message: Message) -> tuple[object, ...]:
+def _key(message: Message) -> _Key:
     return message.context, *_forms(message.id)
 
 
