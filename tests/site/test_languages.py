@@ -32,6 +32,7 @@ from consent_mw.site.sentences import (
     untranslated,
 )
 from consent_mw.site.surfaces import Surfaces
+from consent_mw.site.templating import Templates
 from consent_mw.site.translation import Translation
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "policy.toml"
@@ -232,3 +233,9 @@ def test_check_names_the_languages_in_which_sentences_are_missing(tmp_path: Path
 
 def test_english_and_korean_lack_nothing() -> None:
     assert [untranslated(tag)[0] for tag in ("ko", SOURCE, "en-GB")] == [0, 0, 0]
+
+
+def test_a_template_is_compiled_for_all_languages_and_what_is_constant_in_it_is_said_in_each(tmp_path: Path) -> None:
+    (tmp_path / "mine.html").write_text('{{ "KR"|country }}')
+    templates = Templates(tmp_path)
+    assert [templates.render("mine.html", language) for language in ("en", "ko")] == ["South Korea", "대한민국"]

@@ -147,6 +147,8 @@ def _serve() -> None:
         *commands,
     ):
         import_module(module)
+    templating = import_module("consent_mw.site.templating")
+    templating.Templates().load("en", [file.name for file in templating.TEMPLATES.iterdir()])
     gc.freeze()  # the pages that children share stay shared
     for line in sys.stdin:
         reading, writing = os.pipe()

@@ -8,9 +8,12 @@ from functools import lru_cache, partial
 from gettext import NullTranslations
 from pathlib import Path
 from threading import Lock
+from types import CodeType
 from typing import Final, Protocol, cast
 
-from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined
+from jinja2 import BaseLoader, Environment, FileSystemLoader, StrictUndefined, pass_context
+from jinja2.bccache import Bucket, BytecodeCache
+from jinja2.runtime import Context
 from markupsafe import Markup
 
 from consent_mw.policy.model import Text
@@ -18,10 +21,13 @@ from consent_mw.site.own_words import own_words
 from consent_mw.site.page_text import contents_of
 from consent_mw.site.sentences import CATALOGUES, marked
 from consent_mw.site.translation import Translation
+from consent_mw.system.bounded_cache import remember
 
 TEMPLATES = Path(__file__).parent / "templates"
 #: The name of a template that another one extends, includes or imports from.
 _NAMED: Final = re.compile(r"""\{%-?\s*(?:extends|include|import|from)\s+["']([^"']+)""")
+#: Templates of ours and of sites whose code is kept.
+_REMEMBERED: Final = 256
 
 
 class _Translatable(Protocol):
@@ -85,6 +91,28 @@ class Templates:
         return environment
 
 
+class _Compiled(BytecodeCache):
+    """
+    The code of templates, for all languages and sites of the process: to compile ours takes half a second, and nothing
+    in the code depends on the language (see `_at_rendering`).
+    """
+
+    def __init__(self) -> None:
+        self._codes: dict[tuple[str, str], CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give the code of a template, by its file and its text."""
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it."""
+        if bucket.code is not None:
+            remember(self._codes, (bucket.key, bucket.checksum), bucket.code, _REMEMBERED)
+
+
+_COMPILED: Final = _Compiled()
+
+
 @lru_cache(maxsize=1)
 def our_templates() -> Templates:
     """Return only our own templates, compiled once for the process: to compile them takes longer than any page."""
@@ -100,19 +128,33 @@ def _environment(folders: Sequence[Path], translation: Translation) -> Environme
         trim_blocks=True,
         lstrip_blocks=True,
         extensions=["jinja2.ext.i18n"],
+        bytecode_cache=_COMPILED,
     )
     environment.policies["ext.i18n.trimmed"] = True
     cast("_Translatable", environment).install_gettext_translations(translation.messages, newstyle=True)
-    environment.filters["sentence"] = partial(_sentence, translation=translation)
-    environment.filters["date"] = translation.date
-    environment.filters["moment"] = translation.moment
-    cast("dict[str, object]", environment.filters)["contents"] = contents_of
-    environment.filters["city"] = translation.city
-    environment.filters["country"] = translation.country
-    environment.filters["own_words"] = partial(own_words, translation=translation)
-    environment.filters["duration"] = translation.duration
-    environment.filters["text"] = partial(_read, translation=translation)
+    of_language: dict[str, Callable[..., object]] = {
+        "sentence": partial(_sentence, translation=translation),
+        "date": translation.date,
+        "moment": translation.moment,
+        "city": translation.city,
+        "country": translation.country,
+        "own_words": partial(own_words, translation=translation),
+        "duration": translation.duration,
+        "text": partial(_read, translation=translation),
+    }
+    filters = cast("dict[str, object]", environment.filters)
+    filters.update({name: _at_rendering(work) for name, work in of_language.items()}, contents=contents_of)
     return environment
+
+
+def _at_rendering(work: Callable[..., object]) -> Callable[..., object]:
+    """Return a filter that is not run when a template is compiled, as Jinja2 runs others on what is constant."""
+
+    @pass_context
+    def filtered(_: Context, *values: object, **named: object) -> object:
+        return work(*values, **named)
+
+    return filtered
 
 
 def _sentence(texts: Sequence[Text], translation: Translation) -> Markup:
