@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Generator
@@ -20,6 +19,7 @@ from tests.support.fleet import SECRET, Host, Visitor, another, fleet, purging, 
 from tests.support.key_search import keys_of
 from tests.support.one_host import OneHost
 from tests.support.postgres import PostgresServer
+from tests.support.preloaded import Process
 from tests.support.wire import wire
 
 from consent_mw.crypto.site_keys import SiteKeys
@@ -173,7 +173,7 @@ def test_two_that_destroy_at_once_while_the_server_dies_leave_nothing_and_certif
     ahead = int(timedelta(days=450).total_seconds())
     (hosts[0].directory.parent / "ahead").write_text(str(ahead))
 
-    def purges() -> list[subprocess.Popen[bytes]]:
+    def purges() -> list[Process]:
         return [purging(host, ahead) for host in hosts]
 
     at_it = purges()

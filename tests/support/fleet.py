@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
+import ssl
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+from tests.support import preloaded
 from tests.support.policies import POLICY
 from tests.support.ports import free_port
 from tests.support.postgres import PostgresServer
@@ -61,6 +62,8 @@ app = ConsentMiddleware(inner, policy="policy.toml", secret_keys=[os.environ["SE
                         clock=clock)
 """
 SECRET = "a secret of at least 16 bytes"
+#: Nothing here speaks TLS, and to read everybody's certificates takes longer than to answer.
+_PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 class Host:
@@ -77,15 +80,13 @@ class Host:
         self.logs: list[str] = []
         self.keyring = self.token = ""  # the URL of a key service, and the token for it
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: preloaded.Process | None = None
 
     def begin(self) -> None:
         """Start it; `wait` returns when it answers."""
-        program = [sys.executable, "-m", "uvicorn", "fleet_site:app", "--port", str(self.port), "--no-access-log"]
-        with (self.directory / "said.txt").open("ab") as said:
-            self._process = subprocess.Popen(
-                program, cwd=self.directory, env=self.environment, stdout=said, stderr=said
-            )
+        words = ("-m", "uvicorn", "fleet_site:app", "--port", str(self.port), "--no-access-log")
+        said = self.directory / "said.txt"
+        self._process = preloaded.begin(*words, cwd=self.directory, env=self.environment, said=said)
 
     def wait(self) -> None:
         """Return when it answers."""
@@ -95,7 +96,7 @@ class Host:
             assert self._process is not None
             assert self._process.poll() is None, self.said
             try:
-                return httpx.get(f"{self.url}/", timeout=30).status_code == 200
+                return httpx.get(f"{self.url}/", timeout=30, verify=_PLAIN).status_code == 200
             except httpx.HTTPError:
                 return False
 
@@ -158,7 +159,7 @@ class Visitor:
     """Somebody with one browser, whom a load balancer sends to any host."""
 
     def __init__(self, browser: str = "Mozilla/5.0 Firefox/140.0") -> None:
-        self._client = httpx.Client(timeout=60, headers={"Accept-Language": "en", "User-Agent": browser})
+        self._client = httpx.Client(timeout=60, verify=_PLAIN, headers={"Accept-Language": "en", "User-Agent": browser})
 
     def get(self, host: Host | Front, path: str, **options: Any) -> httpx.Response:
         return self._client.get(host.url + path, **options)
@@ -210,12 +211,10 @@ def another(host: Host, name: str, policy: str = POLICY) -> Generator[Host]:
         joined.kill()
 
 
-def purging(host: Host, ahead: int) -> subprocess.Popen[bytes]:
+def purging(host: Host, ahead: int) -> preloaded.Process:
     """Begin what a host does every minute, on a clock that is so many seconds ahead."""
-    words = [sys.executable, "-c", _PURGE, str(ahead), "purge", "--policy", "policy.toml", "--store", host.store]
-    return subprocess.Popen(
-        words, cwd=host.directory, env=host.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    words = ("-c", _PURGE, ahead, "purge", "--policy", "policy.toml", "--store", host.store)
+    return preloaded.begin(*words, cwd=host.directory, env=host.environment)
 
 
 _PURGE = """

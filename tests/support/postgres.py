@@ -138,7 +138,7 @@ class PostgresServer:
 
         name = f"test_{os.urandom(8).hex()}"
         with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0".encode())
+            connection.execute(f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0 STRATEGY file_copy".encode())
         return self.url(name)
 
     def tcp_url(self, *, user: str = _USER, password: str = _PASSWORD, database: str = "postgres") -> str:
