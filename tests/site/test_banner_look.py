@@ -114,14 +114,26 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def window(browser: Browser) -> Page:
+    return browser.new_page()
+
+
 @pytest.fixture
-def show(documents: dict[str, str], browser: Browser) -> Iterator[Any]:
-    """Return a function that shows one of the documents in a window of its own."""
+def show(documents: dict[str, str], window: Page, browser: Browser) -> Iterator[Any]:
+    """Return a function that shows one of the documents, in the one window unless the size of its pixels differs."""
     pages: list[Page] = []
 
-    def show(name: str, width: int, height: int = 640, **options: Any) -> Page:
-        page = browser.new_page(viewport={"width": width, "height": height}, **options)
-        pages.append(page)
+    def show(
+        name: str, width: int, height: int = 640, *, device_scale_factor: float | None = None, **media: Any
+    ) -> Page:
+        if device_scale_factor is None:
+            page = window
+        else:
+            pages.append(page := browser.new_page(device_scale_factor=device_scale_factor))
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(**{"color_scheme": "light", "reduced_motion": "null", "forced_colors": "null", **media})
+        page.mouse.move(0, 0)
         page.set_content(documents[name])
         return page
 
