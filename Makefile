@@ -22,10 +22,10 @@ help: ## List the verbs
 demo: $(VENV)/.demo ## Run the demo site (PORT=8000 DIR=demo-data)
 	@$(VENV)/bin/consent-mw demo --port "$(PORT)" --directory "$(DIR)"
 
-# One process more than there are cores: many tests wait for servers, browsers and processes that they killed.
+# Two processes more than there are cores: many tests wait for servers, browsers and processes that they killed.
 test: $(VENV)/.dev ## Run the tests (ARGS="-k cookie" goes to pytest)
 	@scripts/setup browser
-	@$(VENV)/bin/pytest -n $$(($$(nproc) + 1)) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(VENV)/bin/pytest -n $$(($$(nproc) + 2)) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 quick: $(VENV)/.quick ## Run the tests of tests/quick.txt: no framework, browser or other server
 	@$(VENV)/bin/pytest -n $$(nproc) @tests/quick.txt $(ARGS)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date
+from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from consent_mw.policy.language_tags import lookup
 from consent_mw.policy.pointer import declarable
 from consent_mw.site.sentences import CATALOGUES, SOURCE, files_in
 from consent_mw.system.escaping import as_json
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 KINDS: Final = ("shop", "service", "community", "public")
 #: In which the texts of a policy to start from are written.
@@ -134,15 +138,11 @@ def from_template(kind: str, languages: Sequence[str], jurisdiction: str, today:
         jurisdiction: As a policy writes it; whether it is one, `loads` tells.
         today: From which day on it holds.
     """
-    from jinja2 import Environment, StrictUndefined
 
     def text(korean: str, english: str) -> str:
         return _in_languages({"ko": as_json(korean), "en": as_json(english)}, languages)
 
-    # What is made is TOML, so nothing is escaped for HTML.
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
-    source = files("consent_mw.policy").joinpath("start.toml.jinja").read_text("utf-8")
-    return _remark(languages) + environment.from_string(source).render(
+    return _remark(languages) + _start().render(
         kind=kind,
         languages=list(languages),
         law=jurisdiction,
@@ -151,3 +151,12 @@ def from_template(kind: str, languages: Sequence[str], jurisdiction: str, today:
         t=text,
         can=declarable,
     )
+
+
+@cache
+def _start() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    # What is made is TOML, so nothing is escaped for HTML.
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    return environment.from_string(files("consent_mw.policy").joinpath("start.toml.jinja").read_text("utf-8"))
