@@ -458,6 +458,7 @@ def test_what_waits_is_asked_by_name_purpose_provider_and_duration(tmp_path: Pat
         for name, details in (("theme", "The Shop · 1 year"), ("_ga_1", "Google · 13 months")):
             assert f"{name}</bdi> · {details}" in html
         assert html.index("<strong>Functional") < html.index("theme</bdi>") < html.index("<strong>Statistics")
+        assert html.count("_ga") == 1, "nobody described it, and its name is there once"
         assert "theme=dark" not in html  # the value of what waits is in no page
 
     asyncio.run(run())
