@@ -40,7 +40,7 @@ from consent_mw.system.escaping import printable, readable, readable_path
 
 _log = logging.getLogger("consent_mw")
 
-#: The size of the cache for addresses, for referrers, and for agents.
+#: The size of the cache for addresses, for paths, for referrers, and for agents.
 _REMEMBERED_BYTES: Final = 1 << 20
 #: How many sets of allowed purposes have their plan cached. The policy decides how large a plan is.
 _PLANS: Final = 256
@@ -383,7 +383,7 @@ class Recorder:
         if name == "client.address":
             return self._address(purpose, precision)
         return {
-            "url.path": _path,
+            "url.path": _path(),
             "url.query": _query,
             "user_agent.original": _remembered(b"user-agent", _agent),
             "http.request.header.referer": _remembered(b"referer", _origin) if precision == "origin" else _referer,
@@ -460,8 +460,22 @@ def _text(exchange: Exchange, header: bytes) -> str | None:
     return None if value is None else readable(value)
 
 
-def _path(exchange: Exchange) -> Scalar:
-    return clean(readable_path(exchange.scope))
+def _path() -> Field:
+    """Return the field of the path. Cached, because most visitors ask for the same few."""
+    paths: Memory[object, str] = Memory(Budget(_REMEMBERED_BYTES))
+    seen = paths.seen
+
+    def path(exchange: Exchange) -> Scalar:
+        sent = exchange.scope.get("raw_path")
+        try:
+            return seen[sent]
+        except (KeyError, TypeError):  # new, or not bytes
+            shown = clean(readable_path(exchange.scope))
+        if isinstance(sent, bytes):
+            paths.remember(sent, shown, getsizeof(sent) + getsizeof(shown))
+        return shown
+
+    return path
 
 
 def _query(exchange: Exchange) -> Scalar:
