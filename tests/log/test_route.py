@@ -368,7 +368,9 @@ def test_hosts_files_copies_and_routers_in_routers_have_their_route(
     assert routes(make(), f"http:{path}" if path.startswith("//") else path) == [template]
 
 
-@pytest.mark.parametrize("make", [starlette_app, litestar_app, quart_app, falcon_app], ids=str)
+@pytest.mark.parametrize(
+    "make", [starlette_app, litestar_app, quart_app, falcon_app], ids=["starlette", "litestar", "quart", "falcon"]
+)
 def test_a_method_that_a_route_does_not_take_has_its_route(make: Callable[[], Any], tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(POLICY)
     site = ConsentMiddleware(make(), policy=tmp_path / "policy.toml", secret_keys=["a key of sixteen letters"])
