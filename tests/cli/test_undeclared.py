@@ -225,3 +225,23 @@ def test_a_name_that_no_policy_can_declare_comes_without_toml(policy: Path, capl
     warnings = [record.getMessage() for record in caplog.records if "is not declared" in record.getMessage()]
     assert ["rename the cookie" in text for text in warnings] == [True, False]
     assert ["[[cookies.declared]]" in text for text in warnings] == [False, True]
+
+
+def test_what_is_proposed_lasts_as_long_as_the_application_asked_for(
+    policy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def sets(scope, receive, send):
+        lines = [b"cart=1; Max-Age=3600", b"cart=1; Max-Age=7200", b"login=1"]
+        if scope["path"] == "/more":
+            lines = [b"cart=1", b"tab_0123456789abcdef=1; Max-Age=86400"]
+        headers = [(b"set-cookie", line) for line in lines]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    asked(ConsentMiddleware(sets, policy=policy, secret_keys=[KEY]), "/", "/more")
+    capsys.readouterr()
+    assert main(["cookies", "--policy", str(policy), "--json"]) == 0
+    proposals = tomllib.loads("\n".join(json.loads(capsys.readouterr().out)["toml"]))["cookies"]["declared"]
+    assert {cookie["name"]: cookie["expires"] for cookie in proposals} == {
+        "cart": "1 hour", "login": "session", "tab_*": "1 day",
+    }  # fmt: skip

@@ -18,6 +18,7 @@ from consent_mw.cli.well_known import guess
 from consent_mw.crypto.sealer import Sealer
 from consent_mw.kinds import UNDECLARED
 from consent_mw.paths import Places
+from consent_mw.policy.durations import Duration
 from consent_mw.policy.loader import load
 from consent_mw.policy.model import Policy
 from consent_mw.records import Query, Record
@@ -40,6 +41,7 @@ class _Seen(NamedTuple):
         fates: The gate's decisions about it, in words.
         set_here: Whether the application sets it. If not, browsers send it anyway.
         records: One for each process and place: a site that starts often has many.
+        expires: The longest that the application asked for, as a policy writes it; None where only browsers send it.
     """
 
     name: str
@@ -49,6 +51,7 @@ class _Seen(NamedTuple):
     first: datetime
     last: datetime
     records: int
+    expires: str | None
 
     def as_dict(self) -> dict[str, object]:
         return {
@@ -59,6 +62,7 @@ class _Seen(NamedTuple):
             "first": self.first.isoformat(timespec="seconds"),
             "last": self.last.isoformat(timespec="seconds"),
             "records": self.records,
+            "expires": self.expires,
         }
 
 
@@ -94,8 +98,10 @@ def cookies(file: Path, directory: Path | None, url: str | None, json_wanted: bo
 def _proposals(seen: Sequence[_Seen], policy: Policy) -> list[Proposal]:
     """One for each name or family; of what only browsers send the well-known ones, since anybody can invent a name."""
     wanted = [cookie.name for cookie in seen if cookie.set_here or guess(cookie.name)]
-    names = dict.fromkeys(names_of_families(wanted).values())
-    return [proposed(name, purposes_of(policy)) for name in names]
+    lasts: dict[str, list[str | None]] = {}
+    for name, family in names_of_families(wanted).items():
+        lasts.setdefault(family, []).extend(cookie.expires for cookie in seen if cookie.name == name)
+    return [proposed(name, purposes_of(policy), expires=_longest(some)) for name, some in lasts.items()]
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
@@ -139,7 +145,14 @@ def _summed(name: str, rows: Sequence[Mapping[str, object]]) -> _Seen:
         min(times),
         max(times),
         len(rows),
+        _longest(str(row["cookie.expires"]) for row in set_here if "cookie.expires" in row),
     )
+
+
+def _longest(asked_for: Iterable[str | None]) -> str | None:
+    """Return the longest of some times to live; "session" is the shortest."""
+    known = [text for text in asked_for if text]
+    return max(known, key=lambda text: 0 if text == "session" else Duration.parse(text).seconds, default=None)
 
 
 def _place(row: Mapping[str, object]) -> str:

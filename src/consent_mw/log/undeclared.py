@@ -109,8 +109,7 @@ class Undeclared:
         policy = self._policy
         collected = [purpose.name for purpose in (*policy.asked, policy.purposes[NECESSARY])]
         purpose = f"purpose = {as_json(collected[0])}"
-        seen = rounded(decision.lasts_seconds) if decision.lasts_seconds is not None else "session"
-        expires = f'expires = "{seen if source == "response" else "1 year"}"'
+        expires = f'expires = "{_lasts(decision) if source == "response" else "1 year"}"'
         which = f"{purpose:30}# which of: {', '.join(collected)}?"
         asks = expires if source == "response" else f"{expires:30}# how long does it last?"
         return which, asks, ", ".join(f'{tag} = "…"' for tag in policy.languages)
@@ -123,6 +122,8 @@ class Undeclared:
             "cookie.verdict": str(decision.verdict),
             "cookie.reason": str(decision.reason),
         }
+        if source == "response":
+            data["cookie.expires"] = _lasts(decision)
         record_id, plain = new_id(exchange.started_ns), None
         route = exchange.route
         if route is not None and source == "response":
@@ -135,6 +136,11 @@ class Undeclared:
             _log.warning("an undeclared cookie is recorded without its path: %s", error)
             record = self._sealer.record(record_id, UNDECLARED, NECESSARY, data=data)
         self._spool.write([encode_record(record)])
+
+
+def _lasts(decision: Decision) -> str:
+    """Return how long the line keeps the cookie, as a policy writes it."""
+    return rounded(decision.lasts_seconds) if decision.lasts_seconds is not None else "session"
 
 
 def _name(decision: Decision, source: Source) -> str:
