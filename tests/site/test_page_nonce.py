@@ -14,7 +14,9 @@ TAGS = '<link rel="stylesheet" href="/c.css"><script defer src="/c.js"></script>
     [
         (["script-src 'nonce-abc' 'strict-dynamic'; object-src 'none'"], Nonce("abc", "", strict=True)),
         (["SCRIPT-SRC 'nonce-a' ; style-src 'nonce-b+/='"], Nonce("a", "b+/=")),
+        (["script-src\t'Nonce-Abc' 'STRICT-dynamic'"], Nonce("Abc", "", strict=True)),
         (["default-src 'nonce-abc'"], Nonce("abc", "abc")),
+        (["style-src 'nonce-one'", "script-src 'nonce-two'"], Nonce("two", "one")),
         (["script-src-elem 'nonce-one'; script-src 'nonce-two'"], Nonce("one")),
         (["default-src 'self'", "script-src 'nonce-abc'"], Nonce("abc")),
         (["default-src 'self', script-src 'nonce-abc'"], Nonce("abc")),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from consent_mw._asgi import Message, header_values
 
-#: A nonce-source (CSP Level 3, section 2.3.1). None of its characters has a meaning in HTML.
-_NONCE: Final = re.compile(r"'nonce-([A-Za-z0-9+/_-]+={0,2})'")
+#: A nonce-source (CSP Level 3, section 2.3.1), whose keyword has any case. No character of it has a meaning in HTML.
+_NONCE: Final = re.compile(r"'(?i:nonce)-([A-Za-z0-9+/_-]+={0,2})'")
 _STRICT: Final = "'strict-dynamic'"
 
 
@@ -29,15 +30,14 @@ NO_NONCE: Final = Nonce()
 
 
 def nonce_of(start: Message) -> Nonce:
-    """Return the nonce of the page whose head is `start`. Of several CSPs the first one with a nonce counts."""
-    for value in header_values(start.get("headers") or (), b"content-security-policy"):
-        for policy in value.decode("latin-1").split(","):
-            sources = _directives(policy)
-            script = _sources(sources, "script-src-elem", "script-src")
-            nonce = Nonce(_first(script), _first(_sources(sources, "style-src-elem", "style-src")), _STRICT in script)
-            if nonce.script or nonce.style:
-                return nonce
-    return NO_NONCE
+    """Return the nonces of the page whose head is `start`: of several CSPs the first of each kind."""
+    values = header_values(start.get("headers") or (), b"content-security-policy")
+    if not values:
+        return NO_NONCE
+    policies = [_directives(policy) for value in values for policy in value.decode("latin-1").split(",")]
+    scripts = [_sources(policy, "script-src-elem", "script-src") for policy in policies]
+    styles = [_sources(policy, "style-src-elem", "style-src") for policy in policies]
+    return Nonce(_first(scripts), _first(styles), any(_STRICT in sources.lower() for sources in scripts))
 
 
 def with_nonce(html: str, nonce: Nonce) -> str:
@@ -50,8 +50,8 @@ def with_nonce(html: str, nonce: Nonce) -> str:
 def _directives(policy: str) -> dict[str, str]:
     directives: dict[str, str] = {}
     for directive in policy.split(";"):
-        name, _, sources = directive.strip().partition(" ")
-        directives.setdefault(name.lower(), sources)
+        name, *sources = directive.split(maxsplit=1) or ("",)
+        directives.setdefault(name.lower(), "".join(sources))
     return directives
 
 
@@ -59,6 +59,5 @@ def _sources(directives: dict[str, str], *names: str) -> str:
     return next((directives[name] for name in (*names, "default-src") if name in directives), "")
 
 
-def _first(sources: str) -> str:
-    match = _NONCE.search(sources)
-    return match[1] if match else ""
+def _first(lists: Iterable[str]) -> str:
+    return next((match[1] for sources in lists if (match := _NONCE.search(sources))), "")
