@@ -35,6 +35,8 @@ class Judge:
         what = entry["what"].replace("-", "_")
         self.happened[what] = self.happened.get(what, 0) + 1
         self.rows.clock(entry["at"])
+        if not entry.get("acked", True):
+            self.rows.unanswered.append(entry["at"])
         getattr(self, f"on_{what}")(entry)
 
     # -- visitors -----------------------------------------------------------------------------------------------

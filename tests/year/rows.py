@@ -29,6 +29,7 @@ class Rows:
         aggregates, certificates: What they say, in the end; of those of a day the last.
         present: The ids that the last inspection found.
         looks: When the site looked for what has ended, and what is to be erased. A simulated one does not each minute.
+        unanswered: When the site was killed before it had answered: it may have been writing that very record.
     """
 
     def __init__(self, course: Course, people: People, findings: Findings) -> None:
@@ -40,6 +41,7 @@ class Rows:
         self._known: set[str] = set()
         self.present: set[str] = set()
         self.looks: list[datetime] = []
+        self.unanswered: list[datetime] = []
         self._keys: dict[tuple[str, str, str, int], Trace] = {}
         self._indexed = 0
         self._row_of: dict[int, str] = {}
@@ -150,8 +152,15 @@ class Rows:
             self._findings.holds("own pages", fine, at, "", f"{path} was kept under {row['purpose']}")
 
     def _gap(self, row: dict[str, Any], now: datetime) -> None:
-        """Nothing of this year fills a disk: only what ended while it waited may be lost, and only for that purpose."""
+        """
+        Nothing of this year fills a disk: only what ended while it waited may be lost, and only for that purpose, and
+        what was being written when the site was killed.
+        """
         reason, records = row["data"].get("gap.reason"), row["data"].get("gap.records", 0)
+        if reason == "damaged" and records == 1:
+            at = datetime.fromtimestamp(row["data"]["gap.first_ns"] // 10**6 / 1000, UTC)
+            self._findings.holds("gap", at in self.unanswered, now, "", f"a record of {at} is told as damaged")
+            return
         fine = reason in ("ended", "key") and bool(self.away)
         self._findings.holds("gap", fine, now, "", f"{records} records lost, reason {reason}")
         if fine:
