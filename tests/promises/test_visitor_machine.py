@@ -22,7 +22,7 @@ from consent_mw.testing.strategies import cookie_headers, set_cookie_lines
 
 NAMES = ["theme", "_ga", "_ga_X", "ad", "session", "csrftoken", "mystery", "__Host-consent", "consent",
          "__Host-consent-pending", "consent-pending"]  # fmt: skip
-RESERVED = {"consent", "consent-pending", "__Host-consent", "__Host-consent-pending"}
+RESERVED = {f"{prefix}consent{end}" for prefix in ("", "__Host-") for end in ("", "-pending", "-waiting")}
 ASKED = ("functional", "analytics", "marketing")
 #: As the policy declares them: purpose, Domain.
 DECLARED = {"theme": ("functional", ""), "_ga*": ("analytics", "example.com"), "ad": ("marketing", "")}
