@@ -134,22 +134,22 @@ class Commands:
         return Result(code, out.read_bytes() if "stdout" not in how else b"", stderr)
 
 
-def _serve() -> None:
-    """Fork for each line of standard input, and answer with the exit code."""
-    # Loaded at first use otherwise, in each of the children, and not by another user where Python is root's own.
-    commands = (f"consent_mw.cli.{name}" for name in COMMANDS)
-    for module in (
-        "encodings.idna",
-        "importlib.readers",
-        "rich.table",
-        "rich.progress",
-        "consent_mw.demo.server",
-        *commands,
-    ):
+def load(*modules: str) -> None:
+    """
+    Load modules and our templates before this process forks. They would be loaded at first use otherwise, in each of
+    the children, and not by another user where Python is root's own.
+    """
+    for module in modules:
         import_module(module)
     templating = import_module("consent_mw.site.templating")
     templating.Templates().load("en", [file.name for file in templating.TEMPLATES.iterdir()])
     gc.freeze()  # the pages that children share stay shared
+
+
+def _serve() -> None:
+    """Fork for each line of standard input, and answer with the exit code."""
+    commands = (f"consent_mw.cli.{name}" for name in COMMANDS)
+    load("encodings.idna", "importlib.readers", "rich.table", "rich.progress", "consent_mw.demo.server", *commands)
     for line in sys.stdin:
         reading, writing = os.pipe()
         child = os.fork()

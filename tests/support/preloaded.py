@@ -16,13 +16,14 @@ import subprocess
 import sys
 import time
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from tests.support.commands import load
+
 _SET_CHILD_SUBREAPER = 36  # prctl(2): a process whose parent has ended becomes a child of this one
 _LOADED = (
-    "httptools", "psycopg", "starlette.applications", "starlette.responses", "tests.support.commands", "uvicorn.main",
+    "httptools", "psycopg", "starlette.applications", "starlette.responses", "uvicorn.main",
     "uvicorn.lifespan.on", "uvicorn.loops.auto", "uvicorn.protocols.http.auto", "uvicorn.protocols.websockets.auto",
     "consent_mw.hosts.hosts", "consent_mw.stores.postgres",
 )  # fmt: skip
@@ -82,11 +83,7 @@ def _loaded() -> tuple[int, int]:
 
 def _serve() -> None:
     """Fork for each line of standard input, and answer with the number of the process."""
-    for module in _LOADED:
-        import_module(module)
-    templating = import_module("consent_mw.site.templating")
-    templating.Templates().load("en", [file.name for file in templating.TEMPLATES.iterdir()])
-    gc.freeze()  # the pages that children share stay shared
+    load(*_LOADED)
     for line in sys.stdin:
         reading, writing = os.pipe()
         between = os.fork()
