@@ -356,3 +356,19 @@ def test_a_restoration_says_that_an_erasure_cannot_be_repeated(
     (backup,) = Path("backups").iterdir()
     assert main(["restore", str(backup)]) == 1
     assert f"{full_site.places.erasures.name}: line " in capsys.readouterr().err
+
+
+def test_a_segment_that_goes_while_the_files_are_listed_is_no_fault(
+    site: SiteWithRecords, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site is at work meanwhile: what was listed has been moved to the store by the time it is looked at."""
+    segment, listing = site.places.directory / "passing.spool1", Path.rglob
+
+    def moved_meanwhile(place: Path, pattern: str) -> list[Path]:
+        segment.touch()
+        listed = list(listing(place, pattern))
+        segment.unlink()
+        return listed
+
+    monkeypatch.setattr(Path, "rglob", moved_meanwhile)
+    assert examined(capsys) == (0, {})
