@@ -276,10 +276,12 @@ def test_what_root_makes_in_the_directory_of_the_site_s_user_is_that_user_s(home
         assert mine
     spool = Spool(places.spool)
     spool.write([b"a frame"])
-    asyncio.run(SQLiteStore(places.database).open())
+    store = SQLiteStore(places.database)  # held, as a store that is collected takes its -wal along
+    asyncio.run(store.open())
     paths = list(directory.rglob("*"))
     assert {path.name for path in paths} >= {"keys", "audit.jsonl", "audit.head", "destruction.lock", "consent.sqlite3"}
     assert {path: path.stat().st_uid for path in paths} == dict.fromkeys(paths, SITE)
+    asyncio.run(store.close())
     spool.close()
     with as_user(SITE):
         places.check()
