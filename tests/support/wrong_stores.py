@@ -8,11 +8,11 @@ import sqlite3
 import time
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from msgspec.structs import replace
@@ -21,6 +21,8 @@ from consent_mw.exceptions import StoreError, StoreUnavailable
 from consent_mw.records import Query, Record, time_of
 from consent_mw.stores.pages import pages
 from consent_mw.stores.sqlite import SQLiteStore
+
+T = TypeVar("T")
 
 
 class InPieces(SQLiteStore):
@@ -640,6 +642,20 @@ class HangsAfterACancel(SQLiteStore):
         page = await super().fetch(query, after=after, limit=limit, newest_first=newest_first)
         self._busy = False
         return page
+
+
+class GoesOnAfterACancel(SQLiteStore):
+    """What was cancelled happens a little later all the same."""
+
+    async def append(self, records: Sequence[Record], *, durable: bool = False) -> None:
+        await asyncio.shield(self._late(super().append(records, durable=durable)))
+
+    async def delete(self, query: Query) -> int:
+        return await asyncio.shield(self._late(super().delete(query)))
+
+    async def _late(self, call: Coroutine[Any, Any, T]) -> T:
+        await asyncio.sleep(0.01)
+        return await call
 
 
 class HasItsOwnPlace(SQLiteStore):

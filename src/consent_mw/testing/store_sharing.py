@@ -25,6 +25,8 @@ _TURNS: Final = (0, 1, 2, 3)
 _PARTS: Final = 10
 #: A call is cancelled, too, where it waits for the first time, for the second, and so on.
 _WAITS: Final = 12
+#: So much later a cancelled call must have changed nothing more.
+_LATE_SECONDS: Final = 0.03
 
 
 class StoreSharing(StorePlace):
@@ -118,7 +120,10 @@ class StoreSharing(StorePlace):
                     appending.cancel()
                     await asyncio.wait([appending])
                     query = Query(kinds=frozenset({f"kind {number}"}))
-                    assert len(await store.fetch(query)) in (0, 100)
+                    kept = len(await store.fetch(query))
+                    assert kept in (0, 100)
+                    await asyncio.sleep(_LATE_SECONDS)
+                    assert len(await store.fetch(query)) == kept, "a cancelled append went on after it had ended"
                     await store.append(batch)
                     assert await store.fetch(query) == batch
 
@@ -208,7 +213,8 @@ class StoreSharing(StorePlace):
                     await cut(store.delete(VISITS))
                     left = len(await store.fetch(VISITS))
                     assert left in (0, 100)
-                    assert await store.delete(VISITS) == left
+                    await asyncio.sleep(_LATE_SECONDS)
+                    assert await store.delete(VISITS) == left, "a cancelled delete went on after it had ended"
 
         asyncio.run(scenario())
 
