@@ -79,6 +79,11 @@ def test_each_host_appends_to_its_own_and_everything_is_read_from_both(hosts: li
     assert duckdb.execute(query).fetchall() == [("event", 4), ("visit", 4)]
 
 
+def test_hosts_that_agreed_on_the_keys_of_tomorrow_are_well(hosts: list[Host]) -> None:
+    for host in hosts:
+        assert "clock: well" in command(host, "doctor", "--quick")
+
+
 def test_an_erasure_reaches_both_and_waits_for_one_that_is_away(
     hosts: list[Host], kim: Visitor, other: PostgresServer
 ) -> None:
