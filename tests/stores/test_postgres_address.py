@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict
 from tests.support.postgres import PostgresServer
 
@@ -99,3 +103,17 @@ def test_a_server_behind_a_service_that_speaks_no_tls_is_refused(postgres: Postg
         asyncio.run(opened("postgresql://?service=here"))
     (tmp_path / "services.conf").write_text("\n".join([*lines, "sslmode=prefer"]))
     asyncio.run(opened("postgresql://?service=here"))
+
+
+def test_a_connection_to_a_machine_that_is_gone_is_given_up_within_half_a_minute(postgres: PostgresServer) -> None:
+    # Only a network of one's own, for which one must be root, can swallow packets. So the kernel is asked what it does.
+    async def patience(url: str) -> list[int]:
+        names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_USER_TIMEOUT)
+        async with await AsyncConnection.connect(conninfo_of(url)) as connection:
+            with closing(socket.socket(fileno=os.dup(connection.fileno()))) as end:
+                assert end.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                return [end.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+
+    idle, interval, count, unheard = asyncio.run(patience(postgres.tcp_url()))
+    assert (idle + interval * count, unheard) == (30, 30_000)
+    assert asyncio.run(patience(f"{postgres.tcp_url()}?tcp_user_timeout=90000&keepalives_idle=60"))[0] == 60

@@ -14,8 +14,16 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from consent_mw.exceptions import ConfigurationError
 
-# If a firewall drops the packets, libpq waits as long as the kernel does: two minutes.
-_DEFAULTS: Final = {"connect_timeout": "10", "application_name": "consent-mw"}
+# If a firewall drops the packets, or the server's machine is gone, libpq waits as long as the kernel does: two minutes
+# for a connection, a quarter of an hour until what was sent has arrived, two hours for an answer.
+_DEFAULTS: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "4",
+    "tcp_user_timeout": "30000",
+    "application_name": "consent-mw",
+}
 #: The settings for how a server proves its name, each with the environment variable that sets it too.
 _TLS: Final = {"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT"}
 
@@ -39,8 +47,8 @@ def conninfo_of(url: str) -> str:
             "store 'postgresql://…': cannot be read; write postgresql://user@host/database, with special characters "
             "of the password as %XX"
         ) from error
-    wanted: dict[str, str] = {name: value for name, value in _DEFAULTS.items() if name not in given}
     said = {*given, *_service(_service_name(given)), *(name for name in _TLS if _TLS[name] in os.environ)}
+    wanted: dict[str, str] = {name: value for name, value in _DEFAULTS.items() if name not in said}
     if _is_remote(given) and "sslmode" not in said:
         wanted["sslmode"] = "verify-full"
         if "sslrootcert" not in said and psycopg.pq.version() >= 160_000:
