@@ -295,6 +295,7 @@ def test_a_copy_of_a_host_goes_on_as_another(tmp_path: Path, store: MemoryStore,
                 await settle(one, copy, times=1)
         await settle(copy, one)
         assert one.keyring.identity.id != copy.keyring.identity.id
+        assert (one.hosts.restored, copy.hosts.restored) == (0, 0), "a copy is no older store"
         assert copy.sealer.open(record) == one.sealer.open(record) == b"x"
         one.keyring.destroy(DAY, "analytics")
         await settle(one, copy)

@@ -79,7 +79,7 @@ class Pulse:
         return self.beat is not None and self.beat not in stands
 
     def forget(self) -> None:
-        """Forget the beat that the store has lost, so that the next one is due."""
+        """Forget the own beat, so that the next one is due."""
         self.beat, self._beat_ns = None, 0
 
     def hear(self, message: Message, beat: Beat) -> None:
@@ -98,6 +98,7 @@ class Pulse:
                 self._link.keyring.book.path.parent,
             )
             identity.renew()
+            self.forget()  # a copy that keeps the name replaces it: the store has lost nothing then
 
     def _is_of_a_clone(self, beat: Beat) -> bool:
         """Whether a copy of this machine sent it, made while it ran: the copy goes on under the name of our run."""
