@@ -60,10 +60,11 @@ class Anchor(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One line of the chain: its number, from 1, and its facts, without "n" and "hash"."""
+    """One line of the chain: its number, from 1, its facts, without "n" and "hash", and its hash."""
 
     number: int
     facts: Mapping[str, object]
+    hash: str
 
 
 class Verdict(NamedTuple):
@@ -379,8 +380,8 @@ def entries_of(lines: Iterable[bytes]) -> Iterator[Entry]:
     for line in lines:
         with suppress(msgspec.MsgspecError, ValueError):
             facts = msgspec.json.decode(line, type=dict[str, object])
-            facts.pop("hash", None)
-            yield Entry(int(str(facts.pop("n", 0))), facts)
+            digest = str(facts.pop("hash", ""))
+            yield Entry(int(str(facts.pop("n", 0))), facts, digest)
 
 
 def followed(lines: Iterable[bytes]) -> Verdict:

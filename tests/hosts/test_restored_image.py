@@ -132,6 +132,51 @@ def test_two_clones_hand_over_what_waited_once(tmp_path: Path, postgres: Postgre
         until(lambda: all(held(kim, host) == (14, True) for host in (one, *clones)))
 
 
+def test_a_copy_of_a_running_host_lists_who_read_what_once(tmp_path: Path, postgres: PostgresServer) -> None:
+    with fleet(tmp_path, postgres, "one", "two") as (one, two), another(one, "copy") as copy:
+        read(one, "before the copy")
+        shutil.copytree(one.data, copy.data)
+        former = one.id
+        copy.begin_again()
+        until(lambda: one.id != former)
+        hosts = (one, two, copy)
+        assert "the store has lost" not in "".join(host.said for host in hosts)
+        read(one, "after it")
+        until(lambda: all(reasons(host) == ["before the copy", "after it"] for host in hosts))
+        assert [doctor(host) for host in hosts] == ["audit: well"] * 3
+        read(copy, "on the copy")
+        until(lambda: all(reasons(host) == ["before the copy", "after it", "on the copy"] for host in hosts))
+        assert [doctor(host) for host in hosts] == ["audit: well"] * 3
+
+
+def test_two_that_wrote_one_chain_are_named_by_doctor_on_each_host(tmp_path: Path, postgres: PostgresServer) -> None:
+    with fleet(tmp_path, postgres, "one", "two") as (one, two), another(one, "copy") as copy:
+        read(one, "before the copy")
+        shutil.copytree(one.data, copy.data)
+        read(one, "before it is noticed")
+        until(lambda: "before it is noticed" in reasons(two))
+        former = one.id
+        copy.begin_again()
+        until(lambda: one.id != former)
+        read(copy, "on the copy")
+        for host in (one, two, copy):
+            until(lambda host=host: doctor(host) != "audit: well")
+
+
+def read(host: Host, reason: str) -> None:
+    run("log", "--purpose", "analytics", "--reason", reason, "--store", host.store, cwd=host.directory)
+
+
+def reasons(host: Host) -> list[str]:
+    lines = run("audit", "--json", cwd=host.directory).stdout.splitlines()
+    return [row["reason"] for row in map(json.loads, lines) if "reason" in row]
+
+
+def doctor(host: Host) -> str:
+    lines = run("doctor", "--quick", "--store", host.store, cwd=host.directory).stdout.splitlines()
+    return next(line for line in lines if line.startswith("audit"))
+
+
 def held(visitor: Visitor, host: Host) -> tuple[int, bool]:
     document = visitor.held(host)
     return sum(part["count"] for part in document["held"] if part["purpose"] == "analytics"), document["complete"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -58,8 +58,7 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
         known = Anchor.parse(anchor) if anchor else None
         with busy("reading the chain"):
             verdict, disclosures = chain.verify(known), compared_disclosures(chain, places, url)
-            hosts = chains_in(places.audit_of_hosts)
-            between = faults_between(chain.lines(), _own_id(places), hosts, _names(hosts))
+            hosts, between = chains_in(places.audit_of_hosts), faults_of_hosts(chain, places)
         return _verified(verdict, disclosures, _records(places, url), hosts, between, json_wanted)
     rows = _rows(_chains(chain, places))
     if json_wanted:
@@ -77,6 +76,12 @@ def _chains(own: Audit, places: Places) -> dict[str, Sequence[Entry]]:
     return {"": list(own.entries()), **others}
 
 
+def faults_of_hosts(chain: Audit, places: Places) -> list[str]:
+    """Return what is wrong with the chains of all hosts, by each other."""
+    hosts = chains_in(places.audit_of_hosts)
+    return faults_between(chain.lines(), _own_id(places), hosts, _names(hosts))
+
+
 def _own_id(places: Places) -> str:
     """Return this host's id; "" on a site with one host. Opening an identity would make it."""
     return Identity(places.host_identity).id.hex() if places.host_identity.exists() else ""
@@ -86,13 +91,21 @@ def _rows(chains: Mapping[str, Sequence[Entry]]) -> list[dict[str, object]]:
     """Return the accesses on all hosts in the order of their time. That of another host has its id as "of"."""
     rows = [
         {"n": entry.number, **entry.facts, **({"of": host} if host else {})}
-        for host, entries in chains.items()
-        for entry in entries
+        for host, entry in _entries_once(chains)
         if ANCHORS not in entry.facts
     ]
     if len(chains) > 1:
         rows.sort(key=lambda row: str(row.get("time", "")))  # UTC in each chain, so texts compare as instants
     return [{**row, **_local(row.get("time"))} for row in rows]
+
+
+def _entries_once(chains: Mapping[str, Sequence[Entry]]) -> Iterator[tuple[str, Entry]]:
+    """Yield every entry with its host. One that goes on as a new host has the entries of the old one in its chain."""
+    passed = set[str]()
+    for host, entries in chains.items():
+        new = [entry for entry in entries if entry.hash not in passed]
+        passed.update(entry.hash for entry in new)
+        yield from ((host, entry) for entry in new)
 
 
 def compared_disclosures(chain: Audit, places: Places, url: str | None) -> Findings:

@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from consent_mw.audit import Audit
-from consent_mw.cli.audit import compared_disclosures
+from consent_mw.cli.audit import compared_disclosures, faults_of_hosts
 from consent_mw.cli.check import check
 from consent_mw.cli.clock import utc_now
 from consent_mw.cli.keys import ring_option
@@ -199,9 +199,9 @@ def _chain(places: Places, url: str | None) -> _Finding:
     chain = Audit(places.audit, places.audit_head)
     verdict, disclosures = chain.verify(), compared_disclosures(chain, places, url)
     emptied = next((line for line in map(cut_off, (chain.path, chain.head)) if line in places.emptied), "")
-    problems = [line for line in (emptied or verdict.fault, *disclosures.broken) if line]
+    problems = [emptied or verdict.fault, *disclosures.broken, *faults_of_hosts(chain, places)]
     notes = [note for note in (verdict.note, *disclosures.notes) if note]
-    return _Finding("", problems, notes, {"anchor": str(verdict.anchor)})
+    return _Finding("", [*filter(None, problems)], notes, {"anchor": str(verdict.anchor)})
 
 
 def _owners(places: Places) -> Iterator[str]:

@@ -13,6 +13,7 @@ from consent_mw.exceptions import ConfigurationError
 
 #: The fact of an entry that names the ends of other hosts' chains, by their ids.
 ANCHORS: Final = "anchors"
+_CAUSES: Final = "its chain was cut or made anew, or its directory was copied while it ran"
 
 
 class HostChain(NamedTuple):
@@ -40,9 +41,7 @@ class HostChain(NamedTuple):
         whole = [lines[number] for number in range(1, len(numbers) + 1) if number in lines]
         verdict = followed(whole)
         if double := [number for number in numbers if len(published[number]) > 1]:
-            verdict = verdict._replace(
-                broken=f"entry {double[0]}: the host told it twice, and not the same; its chain was cut, or made anew"
-            )
+            verdict = verdict._replace(broken=f"entry {double[0]}: the host told it twice, and not the same; {_CAUSES}")
         elif len(whole) < len(numbers):
             verdict = verdict._replace(broken=f"entry {len(whole) + 1}: missing")
         return cls(host, entries, verdict, lines)
@@ -74,8 +73,7 @@ def faults_between(own: Sequence[bytes], me: str, chains: Sequence[HostChain], n
     here, shared = dict(enumerate(own, 1)), by_host[me].lines if me in by_host else dict[int, bytes]()
     if other := [number for number, line in shared.items() if here.get(number) != line]:
         faults.append(
-            f"this host: entry {other[0]} is missing or another than the one that it told the other hosts; its chain "
-            "was cut, or made anew"
+            f"this host: entry {other[0]} is missing or another than the one that it told the other hosts; {_CAUSES}"
         )
     for entries in (entries_of(own), *(chain.entries for chain in chains)):
         for host, anchor in _anchors(entries):
@@ -83,7 +81,7 @@ def faults_between(own: Sequence[bytes], me: str, chains: Sequence[HostChain], n
             if chain is None or not chain.runs_through(anchor):
                 faults.append(
                     f"{name.get(host, host)}: entry {anchor.number} is missing or another than the one that other "
-                    "hosts anchored; the chain was cut, or made anew"
+                    f"hosts anchored; {_CAUSES}"
                 )
     return list(dict.fromkeys(faults))
 

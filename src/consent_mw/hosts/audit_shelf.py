@@ -104,8 +104,8 @@ class AuditShelf:
         lines, shared = dict(enumerate(self._audit.lines(), 1)), _shared_lines(self._directory).get(self._host(), {})
         if other := [number for number, some in shared.items() if some - {lines.get(number)}]:
             _log.error(
-                "%s: entry %d is missing or another than this host told the others: the chain was cut, or made anew; "
-                "see consent-mw audit verify",
+                "%s: entry %d is missing or another than this host told the others: the chain was cut or made anew, or "
+                "the directory was copied while it ran; see consent-mw audit verify",
                 self._audit.path, min(other),
             )  # fmt: skip
         new = [number for number, line in lines.items() if line not in shared.get(number, ())]
