@@ -260,6 +260,9 @@ def test_what_is_published_on_one_host_is_announced_by_each_and_taken_early_by_n
             state = kim.get(host, "/consent/state").json()
             assert (state["revision"], state["choice"]) == (1, "accept")
         fresh.end()
+        site.command(fresh, "purge", "--policy", "policy.toml")  # whose file is of the one to come
+        listed = json.loads(site.command(hosts[0], "hosts", "--json").stdout)["hosts"]
+        assert [host["revision"] for host in listed if host["id"] == fresh.id] == [1]
     done = site.command(hosts[0], "hosts", "retire", fresh.id, "--reason", "gone", "--although-at-work")
     assert done.returncode == 0, done.stderr
 

@@ -32,7 +32,7 @@ from consent_mw.rights.ledger_shelf import LedgerShelf
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spool.keeper import Keeper
 from consent_mw.spool.spool import Spool
-from consent_mw.staff.existing_site import check_in_use
+from consent_mw.staff.existing_site import check_in_use, working_policy
 from consent_mw.stores import site_store
 from consent_mw.stores.base import Store
 from consent_mw.stores.self_opening import OpenedStore
@@ -126,8 +126,9 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
     Raises:
         ConfigurationError, SpoolError: Something cannot be used, or is not there.
     """
-    policy = load(file)
+    declared = load(file)
     places.check()
+    policy = working_policy(declared, places, utc_now())
     keyring, spool = _keys_and_spool(places, ring)
     store = OpenedStore(site_store(places.database, url, log_urls))  # what erases and destroys beside may come first
     sealer = Sealer.of_site(places, keyring, policy)
@@ -137,7 +138,7 @@ def work_of(file: Path, places: Places, url: str | None, log_urls: Sequence[str]
         store,
         keyring,
         sealer.site_keys,
-        revision=lambda: policy.revision,
+        revision=lambda: working_policy(declared, places, utc_now()).revision,
         oldest=lambda: spool.backlog.oldest,
         clock=clock,
         shelves=[LedgerShelf.of_site(places, clock)],

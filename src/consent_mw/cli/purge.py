@@ -29,7 +29,7 @@ from consent_mw.retention.overdue import Due, at_work, due
 from consent_mw.retention.tier import LIVE
 from consent_mw.rights.restriction import SiteRestrictions
 from consent_mw.spool.spool import Spool
-from consent_mw.staff.existing_site import check_in_use, existing_store
+from consent_mw.staff.existing_site import check_in_use, existing_store, working_policy
 from consent_mw.stores import opened_store
 from consent_mw.stores.base import Store
 from consent_mw.system.escaping import as_json
@@ -75,8 +75,8 @@ def purge(
     Exit code 1 if anything is overdue (more than 24 hours past its end), failed or out of reach, or if another process
     is at it. What another machine will destroy itself, whose keyring sealed something these days, is listed only.
     """
-    policy = load(file)
     places = places_of(file, directory)
+    policy = working_policy(load(file), places, utc_now())
     check_in_use(places, url, log_urls)
     store = opened_store(existing_store(places, url, log_urls))
     keyring, unusable = _keyring(places, ring)

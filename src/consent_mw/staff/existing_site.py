@@ -139,6 +139,18 @@ def policy_in_force(places: Places, now: datetime) -> Policy:
     return policy
 
 
+def working_policy(declared: Policy, places: Places, now: datetime) -> Policy:
+    """
+    Return the declaration by which a site works at `now` (aware): the published one in force; `declared`, which is in
+    its policy file, only where nothing was published. What a file says before it is published was promised to nobody,
+    and nothing may be destroyed by it.
+
+    Raises:
+        ConfigurationError: The directory cannot be read.
+    """
+    return Revisions(places.revisions).course().at(now) or declared
+
+
 def site_keys_at(places: Places) -> SiteKeys:
     """
     Return the keys that prove that the site wrote a record.
