@@ -159,8 +159,7 @@ def test_two_that_wrote_one_chain_are_named_by_doctor_on_each_host(tmp_path: Pat
         copy.begin_again()
         until(lambda: one.id != former)
         read(copy, "on the copy")
-        for host in (one, two, copy):
-            until(lambda host=host: doctor(host) != "audit: well")
+        until(lambda: "audit: well" not in map(doctor, (one, two, copy)))
 
 
 def read(host: Host, reason: str) -> None:
