@@ -368,6 +368,36 @@ def test_log_follows_new_records_until_ctrl_c(site: Site, options: tuple[str, ..
     assert process.returncode == 130
 
 
+MOVED = """
+import sys, time
+from pathlib import Path
+from consent_mw.__main__ import main
+from consent_mw.cli.clock import by_clock
+moved = Path(sys.argv.pop(1))
+with by_clock(lambda: time.time_ns() + int(moved.read_text()) * 10**9):
+    main()
+"""
+
+
+def test_log_that_follows_shows_nothing_again_when_the_clock_is_put_back(site: Site, tmp_path: Path) -> None:
+    moved, now = tmp_path / "moved", time.time_ns()
+    moved.write_text("0")
+    site.append(*(site.record(now - minutes * 60 * 10**9, url__path=f"/{minutes}") for minutes in range(1, 60)))
+    words = ("log", "--follow", "--json", "-n", "1", "--directory", str(site.places.directory), *READS)
+    command = [sys.executable, "-c", MOVED, str(moved), *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert '"/1"' in process.stdout.readline()
+        time.sleep(1.5)  # it looks each half second
+        moved.write_text("-3600")
+        time.sleep(1.5)
+        site.append(site.record(time.time_ns() - 3600 * 10**9, url__path="/new"))
+        assert '"/new"' in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=60)
+    assert rest == ""
+
+
 def test_a_reader_that_has_had_enough_is_no_error(site: Site) -> None:
     site.append(*(site.record(NOON + n, clear=VISIT, url__path="/" + "x" * 500) for n in range(1_000)))
     command = f"'{sys.executable}' -m consent_mw log -n 1000 --json --directory '{site.places.directory}' | head -n 1"

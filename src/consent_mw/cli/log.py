@@ -31,6 +31,8 @@ _MOST = 1_000_000
 _POLL_SECONDS = 0.5
 # A record is named after the beginning of its exchange, and reaches the store after the end.
 _LATE = timedelta(minutes=1)
+# Where the clock is put back, what the site records meanwhile is this near to the present.
+_MOMENT = timedelta(seconds=1)
 
 _Show: TypeAlias = Callable[[Sequence[Record]], None]
 
@@ -117,13 +119,16 @@ async def _show(store: Store, query: Query, number: int, follow: bool, access: A
 
 async def _follow(store: Store, query: Query, seen: set[UUID], show: _Show, access: Access) -> None:
     """Show each half second what is not in `seen`, until cancelled."""
+    now = utc_now()
     while True:
         await asyncio.sleep(_POLL_SECONDS)
-        edge = utc_now() - _LATE
-        recent = await _since(store, query, edge)
+        before, now = now, utc_now()
+        recent = await _since(store, query, now - _LATE)
+        if now < before:  # the clock was put back: of what stands there the last moments alone were not shown
+            seen |= {record.id for record in recent if abs(now - time_of(record.id)) > _MOMENT}
         await access.consult(store)
         show([record for record in recent if record.id not in seen])
-        seen = {record_id for record_id in seen if time_of(record_id) >= edge} | {record.id for record in recent}
+        seen = {record_id for record_id in seen if time_of(record_id) >= now - _LATE} | {record.id for record in recent}
 
 
 async def _since(store: Store, query: Query, since: datetime) -> list[Record]:
