@@ -9,6 +9,8 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -118,15 +120,27 @@ class PostgresServer:
     def kill(self) -> None:
         """SIGKILL the server with all its processes, as the power or the kernel would."""
         if self._process is not None:
-            pid = self._process.pid
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            for victim in (pid, *map(int, children)):
-                try:
-                    os.kill(victim, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+            self._signal(signal.SIGKILL)
             self._process.wait(60)
             self._process = None
+
+    @contextmanager
+    def frozen(self) -> Generator[None]:
+        """Let nothing of it run meanwhile: the kernel still takes connections, and what is sent through them."""
+        self._signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Send a signal to the server and all its processes."""
+        assert self._process is not None
+        pid = self._process.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for process in (pid, *map(int, children)):
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
 
     def url(self, database: str = "postgres", *, user: str = _USER) -> str:
         """Return the URL of a database through the socket, where nobody is asked for a password."""

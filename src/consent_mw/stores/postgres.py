@@ -98,6 +98,8 @@ _DROP: Final = (
 )
 # The server ends a session that is idle for a minute: see `unhurried`.
 _BEAT_SECONDS: Final = 15.0
+#: A frozen server (a suspended machine, a stuck disk) takes a connection's bytes and never answers.
+_ANSWER_SECONDS: Final = 5.0
 _COLLIDED: Final = (errors.SerializationFailure, errors.DeadlockDetected, errors.CheckViolation)
 _ENDED: Final = (OperationalError, errors.IdleInTransactionSessionTimeout)
 
@@ -287,7 +289,7 @@ class PostgresStore:
                 min_size=1,
                 max_size=self._connections,
                 timeout=10,
-                check=AsyncConnectionPool.check_connection,
+                check=_answers,
                 open=False,
             )
             try:
@@ -460,6 +462,12 @@ class PostgresStore:
                 count += (await connection.execute(*search.deletion(day, purpose))).rowcount
         self._known.difference_update((shelf.purpose, shelf.day) for shelf in whole)
         return count
+
+
+async def _answers(connection: _Connection) -> None:
+    """Return if the server answers; raise if it does not, or not in time."""
+    async with asyncio.timeout(_ANSWER_SECONDS):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _beat(connection: _Connection, done: asyncio.Event) -> None:
