@@ -58,7 +58,8 @@ def audit(action: str, directory: Path, url: str | None, number: int, json_wante
         known = Anchor.parse(anchor) if anchor else None
         with busy("reading the chain"):
             verdict, disclosures = chain.verify(known), compared_disclosures(chain, places, url)
-            hosts, between = chains_in(places.audit_of_hosts), faults_of_hosts(chain, places)
+            hosts = chains_in(places.audit_of_hosts)
+            between = faults_of_hosts(chain, places, hosts)
         return _verified(verdict, disclosures, _records(places, url), hosts, between, json_wanted)
     rows = _rows(_chains(chain, places))
     if json_wanted:
@@ -76,9 +77,8 @@ def _chains(own: Audit, places: Places) -> dict[str, Sequence[Entry]]:
     return {"": list(own.entries()), **others}
 
 
-def faults_of_hosts(chain: Audit, places: Places) -> list[str]:
-    """Return what is wrong with the chains of all hosts, by each other."""
-    hosts = chains_in(places.audit_of_hosts)
+def faults_of_hosts(chain: Audit, places: Places, hosts: Sequence[HostChain]) -> list[str]:
+    """Return what is wrong with this host's chain and those of the others, by each other."""
     return faults_between(chain.lines(), _own_id(places), hosts, _names(hosts))
 
 

@@ -26,6 +26,7 @@ from consent_mw.cli.site_options import by_policy, log_store, other_store, place
 from consent_mw.cli.store import store
 from consent_mw.cli.terminal import FAULT, busy, complain
 from consent_mw.exceptions import ConsentError, Fault, PolicyError
+from consent_mw.hosts.audit_shelf import chains_in
 from consent_mw.kinds import KINDS, SHARING
 from consent_mw.paths import Places, cut_off
 from consent_mw.records import Query, time_of
@@ -198,8 +199,9 @@ def _destruction(words: list[str]) -> _Finding:
 def _chain(places: Places, url: str | None) -> _Finding:
     chain = Audit(places.audit, places.audit_head)
     verdict, disclosures = chain.verify(), compared_disclosures(chain, places, url)
+    between = faults_of_hosts(chain, places, chains_in(places.audit_of_hosts))
     emptied = next((line for line in map(cut_off, (chain.path, chain.head)) if line in places.emptied), "")
-    problems = [emptied or verdict.fault, *disclosures.broken, *faults_of_hosts(chain, places)]
+    problems = [emptied or verdict.fault, *disclosures.broken, *between]
     notes = [note for note in (verdict.note, *disclosures.notes) if note]
     return _Finding("", [*filter(None, problems)], notes, {"anchor": str(verdict.anchor)})
 
